@@ -1,0 +1,3 @@
+"""PYTQ: a task queue for science teams."""
+
+__version__ = "0.3.0"

@@ -1,0 +1,64 @@
+"""Every bound of PYTQ, in one place. Sizes are bytes, durations are seconds unless named."""
+
+from typing import Final
+
+# --- what one request may carry
+BODY_BYTES: Final = 32 * 1024 * 1024
+TASKS_PER_REQUEST: Final = 10_000
+PAGE_DEFAULT: Final = 100
+PAGE_MAX: Final = 1_000
+IDS_PER_REQUEST: Final = 10_000
+WAIT_SECONDS: Final = 25.0
+HEADER_BYTES: Final = 16 * 1024
+IDEMPOTENCY_KEY_CHARS: Final = 200
+
+# --- a task
+ID_MAX: Final = 2**53 - 1  # the largest integer every JSON reader keeps exact
+NAME_CHARS: Final = 200
+TEXT_CHARS: Final = 4_000
+COMMAND_BYTES: Final = 64 * 1024  # one argv element of 128 KiB is E2BIG on Linux
+ARGS: Final = 10_000
+STEPS: Final = 100
+MOUNTS: Final = 1_000
+LITERAL_BYTES: Final = 256 * 1024
+URI_CHARS: Final = 4_096
+PATH_CHARS: Final = 4_096
+ENV_VARS: Final = 500
+ENV_VALUE_BYTES: Final = 32 * 1024
+TAGS: Final = 50
+REQUIREMENTS: Final = 10_000
+PRIORITY: Final = 1_000_000
+RETRIES: Final = 100
+TIMEOUT_SECONDS: Final = 366 * 24 * 3600
+CPUS: Final = 4_096
+GPUS: Final = 64
+MEMORY_BYTES: Final = 2**50
+UID: Final = 2**31 - 1
+
+# --- a worker
+CONCURRENCY: Final = 2_000
+PREFETCH: Final = 1_000
+PIPELINE: Final = 256  # leases held ahead for tasks that take milliseconds, never staged
+
+# --- the link
+FRAME_BYTES: Final = 32 * 1024 * 1024
+HEARTBEAT_SECONDS: Final = 10.0
+SUSPECT_SECONDS: Final = 30.0
+LEASE_SECONDS: Final = 1_800.0
+LEASE_MARGIN_SECONDS: Final = 60.0
+RECONNECT_SECONDS: Final = 15.0  # the longest pause between two attempts to connect
+LOST_LIMIT: Final = 5  # infrastructure failures of one task before it fails for good
+
+# --- output of tasks
+CHUNK_BYTES: Final = 256 * 1024
+OUTPUT_HEAD_BYTES: Final = 64 * 1024
+OUTPUT_TAIL_BYTES: Final = 1024 * 1024
+OUTPUT_READ_BYTES: Final = 1024 * 1024
+OUTPUT_DISK_BYTES: Final = (
+    16 * 1024 * 1024
+)  # per stream on the worker's disk; older bytes are freed
+
+# --- the server's own memory
+EVENTS_KEPT: Final = 200_000
+LEASES_PER_TICK: Final = 1_000
+WRITES_PER_COMMIT: Final = 500

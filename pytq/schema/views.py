@@ -1,0 +1,261 @@
+"""What the API shows: tasks, executions, batches, workers, events and the server itself.
+
+Times are UTC. Durations are seconds, sizes bytes.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import BeforeValidator, Field
+
+from pytq.schema import limits
+from pytq.schema.states import (
+    Cause,
+    Outcome,
+    Phase,
+    RunWhen,
+    Signal,
+    Stream,
+    TaskStatus,
+    WorkerStatus,
+)
+from pytq.schema.tasks import Command, Tags, TaskSpec
+from pytq.schema.text import Attempt, Count, Label, Model, Name, Sentence, TaskId
+
+T = TypeVar("T")
+
+
+def _from_microseconds(value: Any) -> Any:
+    return datetime.fromtimestamp(value / 1e6, UTC) if isinstance(value, int) else value
+
+
+# The store keeps times as microseconds since 1970; the API shows ISO 8601 in UTC.
+Time = Annotated[datetime, BeforeValidator(_from_microseconds)]
+
+
+class Reason(Model):
+    """Why something is as it is: a word for programs, a sentence for people."""
+
+    cause: Cause
+    detail: Sentence = ""
+
+
+class TaskView(Model):
+    """A task, with its core and where it stands."""
+
+    id: TaskId
+    name: Label | None
+    batch: Name
+    status: TaskStatus
+    priority: int
+    retries: Count
+    failures: Count  # tries that used up a retry
+    losses: Count  # tries that ended through no fault of the task
+    attempt: Count  # the latest execution's number; 0 before the first
+    run_when: RunWhen
+    requirements: list[TaskId]
+    tags: Tags
+    reason: Reason | None
+    created_at: Time
+    changed_at: Time
+    spec: TaskSpec
+
+
+class ExecutionView(Model):
+    """One try of a task on one worker, with its own short history."""
+
+    id: str  # "TASK.ATTEMPT"
+    task: TaskId
+    attempt: Attempt
+    worker: Name
+    phase: Phase
+    outcome: Outcome | None
+    reason: Reason | None
+    exit_code: int | None
+    paused: bool
+    stop_wanted: Signal | None
+    assigned_at: Time
+    downloading_at: Time | None
+    ready_at: Time | None
+    running_at: Time | None
+    uploading_at: Time | None
+    ended_at: Time | None
+    cpu_seconds: float | None
+    memory: Count | None  # the largest resident set, bytes
+    stdout_bytes: Count
+    stderr_bytes: Count
+
+
+class Counts(Model):
+    """How many tasks there are of each status."""
+
+    waiting: Count = 0
+    pending: Count = 0
+    active: Count = 0
+    succeeded: Count = 0
+    failed: Count = 0
+    cancelled: Count = 0
+
+
+class BatchView(Model):
+    """A named group of tasks and of workers."""
+
+    name: Name
+    paused: bool
+    created_at: Time
+    counts: Counts
+    workers: Count  # online ones
+
+
+class WorkerSettings(Model):
+    """What an operator may turn on a living worker."""
+
+    version: Count = 0  # grows with every change, so that a worker can say which it has applied
+    batch: Name = "default"
+    concurrency: Annotated[int, Field(ge=0, le=limits.CONCURRENCY)] = 1
+    prefetch: Annotated[int, Field(ge=0, le=limits.PREFETCH)] = 0
+    paused: bool = False
+    draining: bool = False
+
+
+class Load(Model):
+    """How a worker's machine is doing. Percentages are 0 to 100."""
+
+    load: float = 0.0  # one-minute average
+    cpu: float = 0.0
+    iowait: float = 0.0
+    memory: float = 0.0
+    swap: float = 0.0
+    disk_free: Count = 0  # bytes, where the work directory is
+
+
+class WorkerView(Model):
+    """A worker: what it is, what was asked of it and what it does."""
+
+    id: Count
+    name: Name
+    hostname: Label
+    status: WorkerStatus
+    settings: WorkerSettings
+    applied: Count  # the settings version the worker has put into effect
+    version: Label
+    cpus: Count
+    memory: Count
+    containers: bool
+    open: Count  # executions it holds
+    running: Count
+    load: Load | None
+    created_at: Time
+    seen_at: Time | None
+
+
+class EventView(Model):
+    """Something that happened: what, when, to whom, through whom."""
+
+    id: Count
+    at: Time
+    kind: Label
+    actor: Label
+    task: Count | None
+    attempt: Count | None
+    batch: str | None
+    worker: str | None
+    detail: str | None
+
+
+class Page(Model, Generic[T]):
+    """One page of a list; `next` is the cursor of the following one, None at the end."""
+
+    items: list[T]
+    next: str | None = None
+
+
+class ServerInfo(Model):
+    """What this server is and how it is doing."""
+
+    version: Label
+    api: Label
+    protocol: Count
+    database: Label  # "sqlite" or "postgresql"
+    started_at: Time
+    now: Time
+    workers_connected: Count
+    counts: Counts
+
+
+class Submitted(Model):
+    """The ids of the tasks that are now safe, in the order they were sent."""
+
+    ids: list[TaskId]
+    repeated: bool = False  # the same Idempotency-Key had already created them
+
+
+class TaskUpdate(Model):
+    """What may change of a task that is not running. Only the fields given are changed."""
+
+    name: Label | None = None
+    batch: Name | None = None
+    priority: Annotated[int, Field(ge=-limits.PRIORITY, le=limits.PRIORITY)] | None = None
+    retries: Annotated[int, Field(ge=0, le=limits.RETRIES)] | None = None
+    command: Command | None = None  # of a task with a single step
+
+
+class WorkerUpdate(Model):
+    """What may change of a worker. Only the fields given are changed."""
+
+    batch: Name | None = None
+    concurrency: Annotated[int, Field(ge=0, le=limits.CONCURRENCY)] | None = None
+    prefetch: Annotated[int, Field(ge=0, le=limits.PREFETCH)] | None = None
+    paused: bool | None = None
+    draining: bool | None = None
+
+
+class BatchUpdate(Model):
+    """What may change of a batch. A paused batch starts nothing new."""
+
+    paused: bool | None = None
+
+
+class SignalOrder(Model):
+    """A signal for an execution's whole process tree."""
+
+    signal: Signal
+
+
+class WaitFor(Model):
+    """Tasks to wait for."""
+
+    ids: Annotated[list[TaskId], Field(min_length=1, max_length=limits.IDS_PER_REQUEST)]
+    timeout: Annotated[float, Field(ge=0, le=limits.WAIT_SECONDS)] = limits.WAIT_SECONDS
+
+
+class Standing(Model):
+    """How the tasks that were asked for stand."""
+
+    done: bool  # every one of them has ended
+    statuses: dict[TaskStatus, list[TaskId]]
+
+
+class Affected(Model):
+    """How many things an act touched."""
+
+    count: Count
+
+
+class OutputPart(Model):
+    """A stretch of one output stream, base64 in `data`. Offsets count bytes from its beginning."""
+
+    stream: Stream
+    offset: Count  # of the first byte of `data`; larger than asked for where bytes were left out
+    next_offset: Count
+    data: str
+
+
+class Followed(Model):
+    """What is new of a task: where it stands, and the output since the offsets given."""
+
+    status: TaskStatus
+    reason: Reason | None
+    attempt: Count
+    exit_code: int | None
+    parts: list[OutputPart]
