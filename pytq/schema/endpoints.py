@@ -205,7 +205,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
     "delete_task": Endpoint(
         "DELETE",
         "/tasks/{task}",
-        "Delete a task that is not running, with its executions",
+        "Delete a task that is not running, with its history",
         "tasks",
         place=TaskPlace,
         status=204,
@@ -232,7 +232,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
     "follow_task": Endpoint(
         "GET",
         "/tasks/{task}/follow",
-        "Wait for news of a task: its status and new output",
+        "Wait for news of a task: status and output",
         "tasks",
         answer=Followed,
         place=TaskPlace,
@@ -302,7 +302,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
     "cancel_batch": Endpoint(
         "POST",
         "/batches/{name}/cancel",
-        "Cancel every task of a batch that has not ended",
+        "Cancel every open task of a batch",
         "batches",
         answer=Affected,
         place=NamePlace,
@@ -320,7 +320,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
     "delete_batch": Endpoint(
         "DELETE",
         "/batches/{name}",
-        "Delete a batch none of whose tasks runs, and its tasks",
+        "Delete a batch and its tasks, if none runs",
         "batches",
         answer=Affected,
         place=NamePlace,

@@ -54,9 +54,7 @@ CHUNK_BYTES: Final = 256 * 1024
 OUTPUT_HEAD_BYTES: Final = 64 * 1024
 OUTPUT_TAIL_BYTES: Final = 1024 * 1024
 OUTPUT_READ_BYTES: Final = 1024 * 1024
-OUTPUT_DISK_BYTES: Final = (
-    16 * 1024 * 1024
-)  # per stream on the worker's disk; older bytes are freed
+OUTPUT_DISK_BYTES: Final = 16 * 1024 * 1024  # per stream, on the worker's disk
 
 # --- the server's own memory
 EVENTS_KEPT: Final = 200_000

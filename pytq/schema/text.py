@@ -11,7 +11,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pytq.schema import limits
 
 # Control, bidi, zero-width and line-separator characters: they fake what an operator sees.
-_UNPRINTABLE: Final = r"\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+_UNPRINTABLE: Final = (
+    r"\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    r"\ufeff\ufff9-\ufffb"
+)
 
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_.+@-]*$"
 LABEL_PATTERN: Final = rf"^[^{_UNPRINTABLE}]+$"

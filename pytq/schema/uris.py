@@ -91,7 +91,7 @@ def _schemes() -> str:
 
 def _refuse_tricks(text: str, rest: str) -> None:
     plain = unquote(rest)
-    if "\\" in plain or any(ord(char) < 32 or ord(char) == 127 for char in plain):
+    if _CONTROL.search(plain):
         raise UriError(f"{text!r}: backslashes and control characters are not allowed in a URI")
     if ".." in plain.split("/") or "." in plain.split("/"):
         raise UriError(f"{text!r}: '.' and '..' are not allowed in a URI; write the full path")
