@@ -21,9 +21,9 @@ _LENIENT_RUN: Final = re.compile(r"^run\+fastq((?:@[a-z0-9_]+)*)/(?!/)(.+)$")
 _ACCESSION: Final = re.compile(r"^[SED]RR[0-9]{6,}$")
 _BUCKET: Final = re.compile(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
 _HOST: Final = re.compile(r"^(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?$")
-_FOLDER: Final = re.compile(
-    r"^[A-Za-z0-9_+@=,-][A-Za-z0-9_.+@=,-]*(?:/[A-Za-z0-9_+@=,-][A-Za-z0-9_.+@=,-]*)*$"
-)
+_PART: Final = r"[A-Za-z0-9_+@=,-][A-Za-z0-9_.+@=,-]*"
+_FOLDER: Final = re.compile(rf"^{_PART}(?:/{_PART})*$")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
 class UriError(ValueError):
