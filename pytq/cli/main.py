@@ -1,0 +1,74 @@
+"""The one `pytq` command: finds the subcommand and imports nothing but its file."""
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+
+# subcommand -> (module, what it is for). A module has add_parser(subparsers) and run(args) -> int.
+COMMANDS = {
+    "up": ("pytq.cli.up", "server, one local worker and a live view, in one go"),
+    "server": ("pytq.cli.server", "run the server"),
+    "worker": ("pytq.cli.worker", "run a worker; or list, show, set … the workers there are"),
+    "launch": ("pytq.cli.launch", "queue one command"),
+    "task": ("pytq.cli.tasks", "list, show, cancel, retry … tasks, read their output"),
+    "batch": ("pytq.cli.batches", "list, show, pause, go, cancel … batches"),
+    "demo": ("pytq.cli.demo", "run a real pipeline on this machine and see what comes out"),
+}
+WORKER_VERBS = frozenset({"list", "show", "set", "pause", "resume", "drain", "forget"})
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one subcommand."""
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["launch"]:
+        from pytq.cli import launch
+
+        return launch.main(words[1:], prog="pytq launch")
+    module = _module(words)
+    args = _parser(words, module).parse_args(words)
+    if module is None:
+        return 2
+    try:
+        return int(module.run(args))
+    except KeyboardInterrupt:
+        return 130
+
+
+def worker() -> int:
+    """`pytq-worker`: the same as `pytq worker`."""
+    return main(["worker", *sys.argv[1:]])
+
+
+def _module(words: list[str]) -> Any:
+    name = words[0] if words else ""
+    if name == "worker" and WORKER_VERBS.intersection(words[1:2]):
+        return import_module("pytq.cli.workers")
+    return import_module(COMMANDS[name][0]) if name in COMMANDS else None
+
+
+def _parser(words: list[str], module: Any) -> "argparse.ArgumentParser":
+    import argparse
+
+    from pytq import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="pytq",
+        description="A task queue: shell commands on a fleet of workers, tuned live.",
+        epilog="pytq COMMAND -h tells more of each.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"pytq {__version__}")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, (_, purpose) in COMMANDS.items():
+        if module is None or name != words[0]:
+            subparsers.add_parser(name, help=purpose, add_help=False)
+    if module is not None:
+        module.add_parser(subparsers)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
