@@ -1,0 +1,237 @@
+"""How `pytq.client` speaks: one HTTP session, problems turned into errors, harmless repeats."""
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Hashable, Iterator
+from contextlib import suppress
+from functools import cache
+from typing import Any, Final, Self, TypeVar, cast
+from urllib.parse import quote
+
+import aiohttp
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from yarl import URL
+
+from pytq.schema import address, limits
+from pytq.schema.endpoints import ENDPOINTS, PREFIX, Endpoint
+from pytq.schema.problems import Problem, PytqError
+
+T = TypeVar("T")
+
+PATIENCE_SECONDS: Final = 30.0
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 5.0
+_TIMEOUT: Final = aiohttp.ClientTimeout(
+    total=None, sock_connect=10.0, sock_read=limits.WAIT_SECONDS + 35.0
+)
+_BUSY: Final = 503  # nothing was changed
+_FROM_A_PROXY: Final = frozenset({502, 504})  # nobody knows what was changed
+_LARGEST_GOOD_STATUS: Final = 299
+# Asking these twice is asking them once: they read, or say how something shall be.
+_REPEATABLE: Final = frozenset({"wait_for_tasks", "update_task", "update_batch", "update_worker"})
+
+
+class UnreachableError(PytqError):
+    """The server cannot be reached. `unsent`: it surely never saw the request."""
+
+    status = 503
+    code = "unreachable"
+
+    def __init__(self, place: address.Address, why: str, *, unsent: bool) -> None:
+        super().__init__(
+            f"cannot reach the PYTQ server at {place} ({why})",
+            cure="start one with `pytq server` or give -s HOST",
+        )
+        self.unsent = unsent
+
+
+@cache
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(cast(Any, kind))
+
+
+@cache
+def _error_kinds() -> dict[str, type[PytqError]]:
+    kinds: dict[str, type[PytqError]] = {}
+    found = [PytqError]
+    while found:
+        kind = found.pop()
+        kinds.setdefault(kind.code, kind)
+        found += kind.__subclasses__()
+    return kinds
+
+
+def error_of(problem: Problem) -> PytqError:
+    """The exception a problem stands for; its further errors become notes."""
+    kind = _error_kinds().get(problem.code, PytqError)
+    if issubclass(kind, UnreachableError):
+        kind = PytqError
+    error = kind(problem.message, field=problem.field, cure=problem.cure)
+    error.status, error.code = problem.status, problem.code
+    if len(problem.errors) > 1:
+        for one in problem.errors:
+            error.add_note(f"{one.field}: {one.message}")
+    return error
+
+
+class Transport:
+    """A session with one server.
+
+    `patience` is how many seconds a call goes on trying while the server cannot be reached (None:
+    for ever). A call is repeated only where that is harmless: it reads, says how something shall
+    be, carries an idempotency key, or surely never arrived.
+    """
+
+    def __init__(
+        self,
+        server: str | address.Address | None = None,
+        *,
+        token: str | None = None,
+        patience: float | None = PATIENCE_SECONDS,
+        resolver: aiohttp.abc.AbstractResolver | None = None,
+    ) -> None:
+        given = server or os.environ.get("PYTQ_SERVER") or address.DEFAULT_SERVER
+        self.address = given if isinstance(given, address.Address) else address.parse(given)
+        self.patience = patience
+        self._token = token if token is not None else os.environ.get("PYTQ_TOKEN", "").strip()
+        self._resolver = resolver
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        connector = aiohttp.TCPConnector(resolver=self._resolver)
+        self._session = aiohttp.ClientSession(
+            headers=headers, timeout=_TIMEOUT, connector=connector
+        )
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def call(
+        self,
+        kind: type[T],
+        name: str,
+        place: dict[str, Any] | None = None,
+        *,
+        query: BaseModel | None = None,
+        body: BaseModel | bytes | None = None,
+        key: str | None = None,
+    ) -> T:
+        """Call the endpoint `name`, wait out an unreachable server, return its answer as `kind`."""
+        endpoint = ENDPOINTS[name]
+        url = URL(
+            self.address.url + PREFIX + _path(endpoint, place or {}), encoded=True
+        ).extend_query(_params(query))
+        again = endpoint.method == "GET" or key is not None or name in _REPEATABLE
+        data = json_of(body) if isinstance(body, BaseModel) else body
+        deadline = None if self.patience is None else time.monotonic() + self.patience
+        for pause in _pauses():
+            try:
+                content = await self._once(endpoint.method, url, data, key)
+                return content if kind is bytes else self._parsed(kind, content)  # type: ignore[return-value]
+            except PytqError as error:
+                if not _worth_repeating(error, again=again):
+                    raise
+                if deadline is not None and time.monotonic() + pause > deadline:
+                    raise
+            await asyncio.sleep(pause)
+        raise AssertionError  # the pauses never run out
+
+    async def _once(
+        self,
+        method: str,
+        url: URL,
+        data: bytes | None,
+        key: str | None,
+    ) -> bytes:
+        if self._session is None:
+            raise RuntimeError("use the client inside `async with Client(…) as client:`")
+        headers = {"Content-Type": "application/json"} if data is not None else {}
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        try:
+            async with self._session.request(
+                method, url, data=data, headers=headers, allow_redirects=False
+            ) as response:
+                status, content = response.status, await response.read()
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            why = _why(error.__cause__ or error)
+            raise UnreachableError(self.address, why, unsent=True) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise UnreachableError(self.address, _why(error), unsent=False) from error
+        if status > _LARGEST_GOOD_STATUS:
+            raise self._refusal(status, content)
+        return content
+
+    def _parsed(self, kind: type[T], content: bytes) -> T:
+        try:
+            # A server that is newer than this client may say more than we know.
+            answer: T = _adapter(cast(Hashable, kind)).validate_json(content, extra="ignore")
+        except ValidationError as error:
+            raise PytqError(
+                f"the server at {self.address} gave an answer this version cannot read",
+                cure="compare `pytq --version` here and there",
+            ) from error
+        return answer
+
+    def _refusal(self, status: int, content: bytes) -> PytqError:
+        with suppress(ValidationError):
+            return error_of(Problem.model_validate_json(content, extra="ignore"))
+        error = PytqError(
+            f"the server at {self.address} answered {status} without saying why",
+            cure="check that it is a PYTQ server",
+        )
+        error.status = status
+        return error
+
+
+def _worth_repeating(error: PytqError, *, again: bool) -> bool:
+    if isinstance(error, UnreachableError):
+        return again or error.unsent
+    return error.status == _BUSY or (again and error.status in _FROM_A_PROXY)
+
+
+def _pauses() -> Iterator[float]:
+    pause = _FIRST_PAUSE
+    while True:
+        # Jitter, so that a thousand clients do not come back in the same instant.
+        yield pause * random.uniform(0.5, 1.5)  # noqa: S311 - nothing secret about a pause
+        pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return str(error) or type(error).__name__
+
+
+def json_of(model: BaseModel) -> bytes:
+    """A model as the API takes it: only what was said."""
+    return model.model_dump_json(exclude_unset=True).encode()
+
+
+def _path(endpoint: Endpoint, place: dict[str, Any]) -> str:
+    return endpoint.path.format_map(
+        {name: quote(str(value), safe="") for name, value in place.items()}
+    )
+
+
+def _params(query: BaseModel | None) -> list[tuple[str, str]]:
+    if query is None:
+        return []
+    params: list[tuple[str, str]] = []
+    for name, value in query.model_dump(mode="json", exclude_defaults=True).items():
+        values = value if isinstance(value, list) else [value]
+        params += [(name, _param(one)) for one in values]
+    return params
+
+
+def _param(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
