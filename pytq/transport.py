@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Hashable, Iterator
 from contextlib import suppress
+from copy import copy
 from functools import cache
 from typing import Any, Final, Self, TypeVar, cast
 from urllib.parse import quote
@@ -111,6 +112,12 @@ class Transport:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    def patient(self, seconds: float | None) -> Self:
+        """The same session with another patience."""
+        twin = copy(self)
+        twin.patience = seconds
+        return twin
 
     async def call(
         self,
