@@ -6,7 +6,7 @@ Method names are those of `pytq.schema.endpoints`. What the server refuses is ra
 
 import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
@@ -41,14 +41,22 @@ from pytq.schema.views import (
     WorkerUpdate,
     WorkerView,
 )
-from pytq.transport import Transport, UnreachableError, json_of
+from pytq.transport import Raw, Transport, UnreachableError, json_of
 
-__all__ = ["Client", "Submission", "UnreachableError"]
+__all__ = ["Client", "Stretch", "Submission", "UnreachableError"]
 
 Submission = TaskSubmit | dict[str, Any]
 
 # A body is kept well below what the server takes.
 _CHUNK_BYTES: Final = limits.BODY_BYTES // 2
+
+
+class Stretch(NamedTuple):
+    """Bytes of an output stream: where they begin, what they are, how long the stream is."""
+
+    offset: int
+    data: bytes
+    size: int
 
 
 class Client(Transport):
@@ -104,7 +112,7 @@ class Client(Transport):
 
     async def delete_task(self, task: int) -> None:
         """Delete a task that is not running, with its history."""
-        await self.call(bytes, "delete_task", {"task": task})
+        await self.call(Raw, "delete_task", {"task": task})
 
     async def cancel_task(self, task: int) -> TaskView:
         """Cancel a task, ending it if it runs."""
@@ -144,10 +152,23 @@ class Client(Transport):
 
     async def get_output(
         self, task: int, attempt: int, stream: Stream, query: OutputRange | None = None
-    ) -> bytes:
+    ) -> Stretch:
         """Bytes of an output stream: its tail, or those from an offset on."""
         place = {"task": task, "attempt": attempt, "stream": stream}
-        return await self.call(bytes, "get_output", place, query=query)
+        raw = await self.call(Raw, "get_output", place, query=query)
+        offset = int(raw.headers.get("X-PYTQ-Offset", 0))
+        size = int(raw.headers.get("X-PYTQ-Size", offset + len(raw.content)))
+        return Stretch(offset, raw.content, size)
+
+    async def each_output(self, task: int, attempt: int, stream: Stream) -> AsyncIterator[Stretch]:
+        """All that was kept of a stream, from its beginning; where bytes are missing, a gap."""
+        offset = 0
+        while True:
+            part = await self.get_output(task, attempt, stream, OutputRange(offset=offset))
+            if not part.data:
+                return
+            yield part
+            offset = part.offset + len(part.data)
 
     async def signal_execution(self, task: int, attempt: int, signal: Signal) -> ExecutionView:
         """Pause, resume, terminate or kill."""
@@ -198,7 +219,7 @@ class Client(Transport):
     async def delete_worker(self, name: str, *, force: bool = False) -> None:
         """Forget a worker that is offline; `force` hands on what it still held."""
         query = WorkerRemoval(force=force)
-        await self.call(bytes, "delete_worker", {"name": name}, query=query)
+        await self.call(Raw, "delete_worker", {"name": name}, query=query)
 
     # --- the server
 

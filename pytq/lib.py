@@ -172,7 +172,7 @@ class Server:
         if attempt == 0:
             return b""
         query = OutputRange()
-        return self._read(self._client.get_output(id_of(task), attempt, Stream(stream), query))
+        return self._read(self._client.get_output(id_of(task), attempt, Stream(stream), query)).data
 
     def join(self, tasks: Iterable[TaskRef], timeout: float | None = None) -> Joined:
         """Wait until every task has ended, or `timeout` seconds are over; how they stand then."""

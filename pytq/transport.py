@@ -4,11 +4,11 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import suppress
 from copy import copy
 from functools import cache
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Any, Final, NamedTuple, Self, TypeVar, cast
 from urllib.parse import quote
 
 import aiohttp
@@ -46,6 +46,13 @@ class UnreachableError(PytqError):
             cure="start one with `pytq server` or give -s HOST",
         )
         self.unsent = unsent
+
+
+class Raw(NamedTuple):
+    """An answer as it came."""
+
+    content: bytes
+    headers: Mapping[str, str]
 
 
 @cache
@@ -139,8 +146,8 @@ class Transport:
         deadline = None if self.patience is None else time.monotonic() + self.patience
         for pause in _pauses():
             try:
-                content = await self._once(endpoint.method, url, data, key)
-                return content if kind is bytes else self._parsed(kind, content)  # type: ignore[return-value]
+                raw = await self._once(endpoint.method, url, data, key)
+                return cast(T, raw) if kind is Raw else self._parsed(kind, raw.content)
             except PytqError as error:
                 if not _worth_repeating(error, again=again):
                     raise
@@ -155,7 +162,7 @@ class Transport:
         url: URL,
         data: bytes | None,
         key: str | None,
-    ) -> bytes:
+    ) -> Raw:
         if self._session is None:
             raise RuntimeError("use the client inside `async with Client(…) as client:`")
         headers = {"Content-Type": "application/json"} if data is not None else {}
@@ -165,15 +172,16 @@ class Transport:
             async with self._session.request(
                 method, url, data=data, headers=headers, allow_redirects=False
             ) as response:
-                status, content = response.status, await response.read()
+                raw = Raw(await response.read(), response.headers)
+                status = response.status
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             why = _why(error.__cause__ or error)
             raise UnreachableError(self.address, why, unsent=True) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnreachableError(self.address, _why(error), unsent=False) from error
         if status > _LARGEST_GOOD_STATUS:
-            raise self._refusal(status, content)
-        return content
+            raise self._refusal(status, raw.content)
+        return raw
 
     def _parsed(self, kind: type[T], content: bytes) -> T:
         try:

@@ -60,7 +60,7 @@ def follow(address: Address, task: int) -> int:
     try:
         news = _until_the_end(address, task)
     except KeyboardInterrupt:
-        _say(f"task {task} goes on without us; cancel it with: pytq task cancel {task}")
+        say(f"task {task} goes on without us; cancel it with: pytq task cancel {task}")
         return _CANCELLED
     return _exit_code(task, news)
 
@@ -76,7 +76,7 @@ def _until_the_end(address: Address, task: int) -> dict[str, Any]:
             if isinstance(error, wire.RefusedError) and error.status < 500:  # noqa: PLR2004 - HTTP
                 raise
             if not alone:
-                _say(f"lost the server at {address}; task {task} is safe, waiting for its return")
+                say(f"lost the server at {address}; task {task} is safe, waiting for its return")
             alone = True
             time.sleep(_PAUSE_SECONDS)
             continue
@@ -90,9 +90,7 @@ def _exit_code(task: int, news: dict[str, Any]) -> int:
     if status == "succeeded":
         return 0
     reason = news["reason"] or {}
-    _say(
-        f"task {task} {status}: {reason.get('detail') or reason.get('cause') or 'no reason given'}"
-    )
+    say(f"task {task} {status}: {reason.get('detail') or reason.get('cause') or 'no reason given'}")
     if status == "cancelled":
         return _CANCELLED
     if code is not None and code < 0:
@@ -100,7 +98,8 @@ def _exit_code(task: int, news: dict[str, Any]) -> int:
     return code if code and 0 < code <= _LARGEST_CODE else 1
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Say something of our own, on stderr."""
     print(f"pytq: {wire.harmless(text)}", file=sys.stderr, flush=True)
 
 
