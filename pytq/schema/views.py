@@ -25,8 +25,13 @@ from pytq.schema.text import Attempt, Count, Label, Model, Name, Sentence, TaskI
 T = TypeVar("T")
 
 
+def moment(microseconds: int) -> datetime:
+    """A time as the store keeps it, as the API shows it."""
+    return datetime.fromtimestamp(microseconds / 1e6, UTC)
+
+
 def _from_microseconds(value: Any) -> Any:
-    return datetime.fromtimestamp(value / 1e6, UTC) if isinstance(value, int) else value
+    return moment(value) if isinstance(value, int) else value
 
 
 # The store keeps times as microseconds since 1970; the API shows ISO 8601 in UTC.

@@ -1,0 +1,1 @@
+"""The server wing: decides (`rules`), keeps (`store`), speaks (`api`, `link`)."""

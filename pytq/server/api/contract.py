@@ -1,0 +1,124 @@
+"""What the API asks of the queue: one method per endpoint, named as in `schema.endpoints`.
+
+A method takes what its endpoint declares, in this order: the fields of the place in the path, the
+query, the body. It raises `PytqError`s; the API shows them as problems.
+"""
+
+from typing import Protocol
+
+from pytq.schema.endpoints import (
+    CountsFilter,
+    EventFilter,
+    ExecutionFilter,
+    FollowFrom,
+    OutputRange,
+    TaskFilter,
+    WorkerRemoval,
+)
+from pytq.schema.states import Stream
+from pytq.schema.tasks import TaskSubmit
+from pytq.schema.views import (
+    Affected,
+    BatchUpdate,
+    BatchView,
+    Counts,
+    EventView,
+    ExecutionView,
+    Followed,
+    Page,
+    ServerInfo,
+    SignalOrder,
+    Standing,
+    Submitted,
+    TaskUpdate,
+    TaskView,
+    WaitFor,
+    WorkerUpdate,
+    WorkerView,
+)
+
+
+class QueueContract(Protocol):
+    """Everything that can be asked of a queue over REST."""
+
+    async def submit_tasks(
+        self, tasks: list[TaskSubmit], key: str | None, body_hash: str
+    ) -> Submitted:
+        """Queue all of the tasks or none; the same key and hash again change nothing."""
+
+    async def list_tasks(self, query: TaskFilter) -> Page[TaskView]:
+        """List tasks."""
+
+    async def count_tasks(self, query: CountsFilter) -> Counts:
+        """Count tasks by status."""
+
+    async def wait_for_tasks(self, body: WaitFor) -> Standing:
+        """Wait until all of the tasks have ended, or the time is up."""
+
+    async def get_task(self, task: int) -> TaskView:
+        """Show a task."""
+
+    async def update_task(self, task: int, body: TaskUpdate) -> TaskView:
+        """Change a task that is not running."""
+
+    async def delete_task(self, task: int) -> None:
+        """Delete a task that is not running, with its history."""
+
+    async def cancel_task(self, task: int) -> TaskView:
+        """Cancel a task, ending it if it runs."""
+
+    async def retry_task(self, task: int) -> TaskView:
+        """Run an ended task again."""
+
+    async def follow_task(self, task: int, query: FollowFrom) -> Followed:
+        """Wait for news of a task."""
+
+    async def list_executions(self, query: ExecutionFilter) -> Page[ExecutionView]:
+        """List executions."""
+
+    async def get_execution(self, task: int, attempt: int) -> ExecutionView:
+        """Show an execution."""
+
+    async def get_output(
+        self, task: int, attempt: int, stream: Stream, query: OutputRange
+    ) -> tuple[int, bytes, int]:
+        """Read a stream: where the bytes begin, the bytes, how many the stream has in all."""
+
+    async def signal_execution(self, task: int, attempt: int, body: SignalOrder) -> ExecutionView:
+        """Pause, resume, terminate or kill."""
+
+    async def list_batches(self) -> list[BatchView]:
+        """List batches with their counts."""
+
+    async def get_batch(self, name: str) -> BatchView:
+        """Show a batch."""
+
+    async def update_batch(self, name: str, body: BatchUpdate) -> BatchView:
+        """Pause a batch or let it go on."""
+
+    async def cancel_batch(self, name: str) -> Affected:
+        """Cancel every open task of a batch."""
+
+    async def retry_batch(self, name: str) -> Affected:
+        """Run every failed task of a batch again."""
+
+    async def delete_batch(self, name: str) -> Affected:
+        """Delete a batch and its tasks, if none runs."""
+
+    async def list_workers(self) -> list[WorkerView]:
+        """List workers."""
+
+    async def get_worker(self, name: str) -> WorkerView:
+        """Show a worker."""
+
+    async def update_worker(self, name: str, body: WorkerUpdate) -> WorkerView:
+        """Tune a worker."""
+
+    async def delete_worker(self, name: str, query: WorkerRemoval) -> None:
+        """Forget a worker that is offline."""
+
+    async def list_events(self, query: EventFilter) -> Page[EventView]:
+        """List events."""
+
+    async def get_server(self) -> ServerInfo:
+        """Tell what this server is and how it is doing."""

@@ -1,0 +1,90 @@
+"""What people can ask about workers, and the knobs they can turn."""
+
+from pytq.schema.endpoints import WorkerRemoval
+from pytq.schema.problems import ConflictError, NotFoundError
+from pytq.schema.states import WorkerStatus
+from pytq.schema.views import WorkerUpdate, WorkerView, moment
+from pytq.server.dispatcher import Dispatcher, clock, settings_of
+from pytq.server.fleet import Member
+from pytq.server.store import crew, reading
+from pytq.server.store.tables import AnyRow
+
+ACTOR = "local"
+
+
+class Crew:
+    """Workers, as people see them."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self.dispatcher = dispatcher
+        self.started_at = clock()
+
+    async def list_workers(self) -> list[WorkerView]:
+        """List workers."""
+        return await self._look(None)
+
+    async def get_worker(self, name: str) -> WorkerView:
+        """Show a worker."""
+        found = await self._look(name)
+        if not found:
+            raise NotFoundError(f"there is no worker {name!r}", field="name")
+        return found[0]
+
+    async def update_worker(self, name: str, body: WorkerUpdate) -> WorkerView:
+        """Tune a worker: the wish is stored, and sent at once if the worker is connected."""
+        row, _ = await self.dispatcher.db.write(
+            lambda conn: crew.tune(conn, clock(), name, body, ACTOR)
+        )
+        member = self.dispatcher.fleet.members.get(row.id)
+        if member is not None:
+            member.tune(settings_of(row))
+            self.dispatcher.fleet.awaken([row.batch])
+            self.dispatcher.lease_soon()
+        return await self.get_worker(name)
+
+    async def delete_worker(self, name: str, query: WorkerRemoval) -> None:
+        """Forget a worker that is offline."""
+        worker = await self.get_worker(name)
+        if worker.id in self.dispatcher.fleet.members:
+            raise ConflictError(
+                f"worker {name!r} is connected", field="name", cure="stop or drain it first"
+            )
+        _, changes = await self.dispatcher.db.write(
+            lambda conn: crew.forget(conn, clock(), name, ACTOR, force=query.force)
+        )
+        self.dispatcher.told(changes)
+
+    async def _look(self, name: str | None) -> list[WorkerView]:
+        async with self.dispatcher.db.read() as conn:
+            rows = await reading.list_workers(conn, name)
+            held = await reading.open_counts(conn)
+        members = self.dispatcher.fleet.members
+        return [_view(row, members.get(row.id), held.get(row.id, (0, 0))) for row in rows]
+
+
+def _view(row: AnyRow, member: Member | None, held: tuple[int, int]) -> WorkerView:
+    return WorkerView(
+        id=row.id,
+        name=row.name,
+        hostname=row.hostname,
+        status=_status(row, member),
+        settings=settings_of(row),
+        applied=member.applied if member else 0,
+        version=row.version,
+        cpus=row.cpus,
+        memory=row.memory,
+        containers=row.containers,
+        open=held[0],
+        running=held[1],
+        load=member.load if member else None,
+        created_at=row.created_at,
+        seen_at=moment(row.seen_at if member is None else clock()),
+    )
+
+
+def _status(row: AnyRow, member: Member | None) -> WorkerStatus:
+    if member is None:
+        return WorkerStatus.OFFLINE
+    if row.draining:
+        return WorkerStatus.DRAINING
+    return WorkerStatus.PAUSED if row.paused else WorkerStatus.ONLINE

@@ -1,0 +1,201 @@
+"""Where workers and the store meet: leases out, reports in, each in as few commits as possible."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine, Sequence
+from functools import partial
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pytq.schema import limits
+from pytq.schema.frames import PROTOCOL, Hello, Ref, Report, Welcome
+from pytq.schema.problems import BusyError
+from pytq.schema.states import Signal
+from pytq.schema.views import WorkerSettings
+from pytq.server.fleet import Fleet, Member, Parcel, Share
+from pytq.server.hub import Hub
+from pytq.server.store import crew, leasing, reporting
+from pytq.server.store.changes import Changes
+from pytq.server.store.database import Database
+from pytq.server.store.tables import AnyRow
+
+log = logging.getLogger(__name__)
+
+_RETRY_SECONDS: Final = 1.0
+
+
+def clock() -> int:
+    """Now, in microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+class Dispatcher:
+    """Leases tasks to connected workers and takes in what they report."""
+
+    def __init__(self, db: Database, lease_seconds: float = limits.LEASE_SECONDS) -> None:
+        self.db = db
+        self.fleet = Fleet()
+        self.hub = Hub()
+        self.lease_seconds = lease_seconds
+        self._lease_queued = False
+        self._background: set[asyncio.Task[None]] = set()
+
+    # --- leasing
+
+    def lease_soon(self) -> None:
+        """Queue one lease pass, if anybody is hungry.
+
+        Called right after a write is queued, so that what it frees or brings is leased in the
+        very same transaction.
+        """
+        if self._lease_queued or not self.fleet.hungry():
+            return
+        self._lease_queued = True
+        self.db.post(self._lease, self._deliver).add_done_callback(self._check_lease)
+
+    async def _lease(self, conn: AsyncConnection) -> leasing.Leased:
+        # From here on a new pass may be queued: it will run after this one was delivered.
+        self._lease_queued = False
+        hungry = self.fleet.hungry()
+        return await leasing.lease(conn, clock(), hungry)
+
+    def _deliver(self, leased: leasing.Leased) -> None:
+        undelivered: list[Ref] = []
+        for grant in leased.granted:
+            task = grant.candidate
+            member = self.fleet.members.get(grant.worker)
+            if member is None:
+                undelivered.append((task.task, grant.attempt))
+                continue
+            member.hand(
+                Parcel(task.task, grant.attempt, task.name, task.spec),
+                Share(grant.attempt, task.cpus, task.memory, task.disk, task.gpus),
+            )
+        self.fleet.dry_up(leased.dry)
+        self.told(leased.changes)
+        if undelivered:
+            self._run_in_background(self._hand_back(undelivered))
+
+    def _check_lease(self, done: "asyncio.Future[leasing.Leased]") -> None:
+        if done.cancelled() or done.exception() is None:
+            return
+        log.warning("leasing failed, trying again: %s", done.exception())
+        self._lease_queued = False
+        asyncio.get_running_loop().call_later(_RETRY_SECONDS, self.lease_soon)
+
+    async def _hand_back(self, refs: list[Ref]) -> None:
+        """Leases that never reached their worker go to somebody else."""
+        await self.db.write(lambda conn: crew.hand_back(conn, clock(), refs), self.told)
+
+    def told(self, changes: Changes) -> None:
+        """After a commit: wake waiters, and lease what has become pending."""
+        if changes.touched:
+            self.hub.tell(changes.touched)
+        if changes.awake:
+            self.fleet.awaken(changes.awake)
+            self.lease_soon()
+
+    # --- reports
+
+    async def take_report(self, member: Member, report: Report) -> None:
+        """Take in a report; its answer is in the member's outbox when this returns."""
+        if member.take(report):
+            self.fleet.awaken([member.settings.batch])
+        if report.progress or report.chunks or report.ended:
+            said = reporting.Said(member.id, clock(), report.progress, report.chunks, report.ended)
+            done = self.db.post(
+                partial(reporting.report, said=said), partial(self._took, member, report)
+            )
+            self.lease_soon()
+            await done
+        else:
+            member.tell((), (), report.seq)
+            self.lease_soon()
+
+    def _took(self, member: Member, report: Report, taken: reporting.Taken) -> None:
+        member.tell(taken.settled, taken.fenced, report.seq)
+        if report.chunks or report.progress:
+            news = {chunk.task for chunk in report.chunks} | {p.task for p in report.progress}
+            self.hub.tell(dict.fromkeys(news))
+        self.told(taken.changes)
+
+    # --- coming and going
+
+    async def welcome(self, hello: Hello) -> tuple[Member, Welcome]:
+        """Register a worker, settle what it holds against the books, and let it join."""
+        row, same = await self.db.write(lambda conn: crew.greet(conn, clock(), hello))
+        held = [(execution.task, execution.attempt) for execution in hello.held]
+        open_now, changes = await self.db.write(
+            lambda conn: crew.reconcile(conn, clock(), row.id, held, same_identity=same)
+        )
+        member = self._member(row)
+        welcome = self._introduce(member, open_now, held)
+        older = self.fleet.join(member)
+        if older is not None:
+            older.replaced = True
+            older.wake.set()
+        self.told(changes)
+        return member, welcome
+
+    def _member(self, row: AnyRow) -> Member:
+        return Member(
+            id=row.id,
+            name=row.name,
+            settings=settings_of(row),
+            cpus=row.cpus,
+            memory=row.memory,
+            disk=row.disk,
+            gpus=row.gpus,
+            containers=row.containers,
+        )
+
+    def _introduce(self, member: Member, open_now: Sequence[AnyRow], held: list[Ref]) -> Welcome:
+        said, mine = set(held), {(row.task, row.attempt) for row in open_now}
+        for row in open_now:
+            share = Share(row.attempt, row.cpus, row.memory, row.disk, row.gpus)
+            if (row.task, row.attempt) in said:
+                member.held[row.task] = share
+            else:
+                member.hand(Parcel(row.task, row.attempt, row.name, row.spec), share)
+            if row.stop_wanted:
+                member.order(row.task, Signal(row.stop_wanted))
+        return Welcome(
+            protocol=PROTOCOL,
+            worker=member.id,
+            settings=member.settings,
+            lease_seconds=self.lease_seconds,
+            keep=sorted(said & mine),
+            fenced=sorted(said - mine),
+        )
+
+    async def goodbye(self, member: Member, why: str) -> None:
+        """A worker's connection ended; what never left the outbox goes to somebody else."""
+        if self.fleet.members.get(member.id) is not member:
+            return
+        self.fleet.leave(member)
+        unsent = [(parcel.task, parcel.attempt) for parcel in member.empty().leases]
+        try:
+            if unsent:
+                await self._hand_back(unsent)
+            await self.db.write(lambda conn: crew.left(conn, clock(), member.id, member.name, why))
+        except BusyError:
+            log.warning("could not write down that worker %s went offline", member.name)
+
+    def _run_in_background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+def settings_of(row: AnyRow) -> WorkerSettings:
+    """A worker's settings, from its row."""
+    return WorkerSettings(
+        version=row.settings_version,
+        batch=row.batch,
+        concurrency=row.concurrency,
+        prefetch=row.prefetch,
+        paused=row.paused,
+        draining=row.draining,
+    )

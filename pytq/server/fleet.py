@@ -1,0 +1,226 @@
+"""The connected workers, in memory: what each would take, what it holds, what to tell it next.
+
+Liveness and hunger live here; ownership lives in the database.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from pytq.schema.frames import Ref, Report
+from pytq.schema.states import Signal
+from pytq.schema.views import Load, WorkerSettings
+from pytq.server.rules import Hungry
+
+
+class Share(NamedTuple):
+    """What an execution takes of a worker's machine."""
+
+    attempt: int
+    cpus: float
+    memory: int
+    disk: int
+    gpus: int
+
+    @property
+    def asks(self) -> bool:
+        """Whether it takes more than a slot."""
+        return bool(self.cpus or self.memory or self.disk or self.gpus)
+
+
+class Parcel(NamedTuple):
+    """A lease on its way to a worker; `spec` is JSON already."""
+
+    task: int
+    attempt: int
+    name: str | None
+    spec: str
+
+
+@dataclass(slots=True)
+class Outbox:
+    """What a worker is to be told, gathered until its connection is free."""
+
+    answers: int | None = None
+    leases: list[Parcel] = field(default_factory=list)
+    settled: list[Ref] = field(default_factory=list)
+    fenced: list[Ref] = field(default_factory=list)
+    signals: list[tuple[int, int, Signal]] = field(default_factory=list)
+    settings: WorkerSettings | None = None
+    take_back: int = 0
+
+    def frame(self) -> str:
+        """The `Orders` frame. Built by hand: specs are JSON already, and stay as they are."""
+        parts = ['"type":"orders"']
+        if self.answers is not None:
+            parts.append(f'"answers":{self.answers}')
+        if self.leases:
+            parts.append(f'"leases":[{",".join(map(_lease_json, self.leases))}]')
+        if self.settled:
+            parts.append(f'"settled":{json.dumps(self.settled)}')
+        if self.fenced:
+            parts.append(f'"fenced":{json.dumps(self.fenced)}')
+        if self.signals:
+            orders = [{"task": t, "attempt": a, "signal": s.value} for t, a, s in self.signals]
+            parts.append(f'"signals":{json.dumps(orders)}')
+        if self.settings is not None:
+            parts.append(f'"settings":{self.settings.model_dump_json()}')
+        if self.take_back:
+            parts.append(f'"take_back":{self.take_back}')
+        return "{" + ",".join(parts) + "}"
+
+
+def _lease_json(parcel: Parcel) -> str:
+    name = "" if parcel.name is None else f'"name":{json.dumps(parcel.name)},'
+    return f'{{"task":{parcel.task},"attempt":{parcel.attempt},{name}"spec":{parcel.spec}}}'
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """A connected worker."""
+
+    id: int
+    name: str
+    settings: WorkerSettings
+    cpus: int
+    memory: int
+    disk: int
+    gpus: int
+    containers: bool
+    held: dict[int, Share] = field(default_factory=dict)  # by task
+    capacity: int = 0  # nothing until its first report
+    applied: int = 0
+    load: Load | None = None
+    outbox: Outbox = field(default_factory=Outbox)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    replaced: bool = False
+
+    def take(self, report: Report) -> bool:
+        """Note what a report says of the worker itself; True if it freed part of its machine."""
+        freed = False
+        self.capacity = report.capacity
+        self.applied = report.applied
+        if report.load is not None:
+            self.load = report.load
+        for end in report.ended:
+            share = self.held.get(end.task)
+            if share is not None and share.attempt == end.attempt:
+                del self.held[end.task]
+                freed = freed or share.asks
+        return freed
+
+    def hunger(self) -> Hungry:
+        """What it would take now."""
+        resting = self.settings.paused or self.settings.draining
+        room = 0 if resting else max(0, self.capacity - len(self.held))
+        cpus, memory, disk, gpus = float(self.cpus), self.memory, self.disk, self.gpus
+        if room:
+            for share in self.held.values():
+                cpus -= share.cpus
+                memory -= share.memory
+                disk -= share.disk
+                gpus -= share.gpus
+        return Hungry(
+            worker=self.id,
+            batch=self.settings.batch,
+            concurrency=self.settings.concurrency,
+            held=len(self.held),
+            room=room,
+            cpus=cpus,
+            memory=memory,
+            disk=disk,
+            gpus=gpus,
+            containers=self.containers,
+        )
+
+    def hand(self, parcel: Parcel, share: Share) -> None:
+        """Put a lease into the outbox."""
+        self.held[parcel.task] = share
+        self.outbox.leases.append(parcel)
+        self.wake.set()
+
+    def tell(self, settled: Iterable[Ref], fenced: Iterable[Ref], answers: int) -> None:
+        """Put the answer to a report into the outbox."""
+        self.outbox.settled += settled
+        for ref in fenced:
+            self.outbox.fenced.append(ref)
+            share = self.held.get(ref[0])
+            if share is not None and share.attempt == ref[1]:
+                del self.held[ref[0]]
+        self.outbox.answers = answers
+        self.wake.set()
+
+    def order(self, task: int, signal: Signal) -> bool:
+        """Put a signal into the outbox; False if the worker does not hold the task."""
+        share = self.held.get(task)
+        if share is None:
+            return False
+        self.outbox.signals.append((task, share.attempt, signal))
+        self.wake.set()
+        return True
+
+    def tune(self, settings: WorkerSettings) -> None:
+        """Put new settings into the outbox."""
+        self.settings = settings
+        self.outbox.settings = settings
+        self.wake.set()
+
+    def empty(self) -> Outbox:
+        """Take the outbox's content, leaving a new one."""
+        self.wake.clear()
+        full, self.outbox = self.outbox, Outbox()
+        return full
+
+
+class Fleet:
+    """All connected workers, and which batches have nothing for any of them."""
+
+    def __init__(self) -> None:
+        self.members: dict[int, Member] = {}
+        self._dry: set[str] = set()
+
+    def join(self, member: Member) -> Member | None:
+        """Add a worker; returns the connection it replaces, if there is one."""
+        older = self.members.get(member.id)
+        self.members[member.id] = member
+        self._dry.discard(member.settings.batch)
+        return older
+
+    def leave(self, member: Member) -> None:
+        """Remove a worker, unless a newer connection has taken its place."""
+        if self.members.get(member.id) is member:
+            del self.members[member.id]
+
+    def awaken(self, batches: Iterable[str]) -> None:
+        """These batches may have something to lease again."""
+        self._dry.difference_update(batches)
+
+    def dry_up(self, batches: Iterable[str]) -> None:
+        """These batches have nothing more that fits anybody."""
+        self._dry.update(batches)
+
+    def hungry(self) -> list[Hungry]:
+        """Every worker that would take something its batch may have."""
+        found = []
+        for member in self.members.values():
+            if member.settings.batch not in self._dry and member.capacity > len(member.held):
+                hunger = member.hunger()
+                if hunger.room:
+                    found.append(hunger)
+        return found
+
+    def holder(self, task: int) -> Member | None:
+        """The connected worker that holds a task."""
+        for member in self.members.values():
+            if task in member.held:
+                return member
+        return None
+
+    def online_by_batch(self) -> Mapping[str, int]:
+        """How many connected workers each batch has."""
+        count: dict[str, int] = {}
+        for member in self.members.values():
+            count[member.settings.batch] = count.get(member.settings.batch, 0) + 1
+        return count

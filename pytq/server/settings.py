@@ -1,0 +1,61 @@
+"""What can be set of a server: by option, by environment variable, or left as it is."""
+
+from pathlib import Path
+from typing import Annotated
+
+from platformdirs import user_data_path
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pytq.schema import limits
+
+
+def _default_data_dir() -> Path:
+    return user_data_path("pytq") / "server"
+
+
+class ServerSettings(BaseSettings):
+    """The server's settings; each is read from `PYTQ_…` unless given."""
+
+    model_config = SettingsConfigDict(env_prefix="PYTQ_", extra="ignore", populate_by_name=True)
+
+    host: str = "127.0.0.1"
+    """Where to listen. Beyond loopback only with `insecure`, until there are tokens."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] = 5000
+    """0 takes any free port and says which."""
+
+    data_dir: Path = Field(default_factory=_default_data_dir)
+    """Where the embedded database lives."""
+
+    database_uri: str | None = Field(default=None, validation_alias="SQLALCHEMY_DATABASE_URI")
+    """A PostgreSQL (or SQLite) URI; the embedded SQLite below `data_dir` when left out."""
+
+    insecure: bool = False
+    """Listen beyond loopback although anybody who can connect may then run commands."""
+
+    allowed_hosts: str = ""
+    """More host names, comma-separated, that browsers may know this server by."""
+
+    lease_seconds: Annotated[float, Field(ge=10, le=30 * 24 * 3600)] = limits.LEASE_SECONDS
+    """How long a worker may be silent before its executions are handed on."""
+
+    log_level: str = "INFO"
+    """DEBUG, INFO, WARNING or ERROR."""
+
+    @field_validator("log_level")
+    @classmethod
+    def _is_a_level(cls, value: str) -> str:
+        if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+            raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
+        return value.upper()
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        return self.host in {"127.0.0.1", "::1", "localhost"} or self.host.startswith("127.")
+
+    @property
+    def host_names(self) -> list[str]:
+        """The names in `allowed_hosts`."""
+        return [name.strip() for name in self.allowed_hosts.split(",") if name.strip()]

@@ -1,0 +1,73 @@
+"""What a transaction changed: gathered by the verbs, counted in the database, told afterwards."""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pytq.schema.states import TaskStatus, check_task_move
+from pytq.server.store.tables import events, sequences
+
+_COUNT: Final = sa.text(
+    # The proposed row is checked too, before the conflict is seen: it must not be negative.
+    "INSERT INTO task_counts (batch, status, n) VALUES (:batch, :status, :floor)"
+    " ON CONFLICT (batch, status) DO UPDATE SET n = task_counts.n + :by"
+)
+_INSERT_EVENTS: Final = sa.insert(events)
+_NEXT: Final = (
+    sa.update(sequences)
+    .where(sequences.c.name == sa.bindparam("sequence"))
+    .values(next=sequences.c.next + sa.bindparam("by"))
+    .returning(sequences.c.next)
+)
+
+
+@dataclass(slots=True)
+class Changes:
+    """What a verb has changed, for those who wait in memory: links, waiters, counts."""
+
+    moved: dict[tuple[str, str], int] = field(default_factory=dict)
+    touched: dict[int, TaskStatus] = field(default_factory=dict)  # tasks by their new status
+    awake: set[str] = field(default_factory=set)  # batches with new pending tasks
+    noted: list[dict[str, Any]] = field(default_factory=list)
+
+    def move(
+        self, task: int, batch: str, before: TaskStatus | None, after: TaskStatus | None
+    ) -> None:
+        """Note that a task went from one status to another; None is outside the queue."""
+        if before is not None and after is not None:
+            check_task_move(before, after)
+        if before is not None:
+            self._count(batch, before, -1)
+        if after is not None:
+            self._count(batch, after, 1)
+            self.touched[task] = after
+        if after is TaskStatus.PENDING:
+            self.awake.add(batch)
+
+    def _count(self, batch: str, status: TaskStatus, by: int) -> None:
+        self.moved[batch, status] = self.moved.get((batch, status), 0) + by
+
+    def note(self, at: int, kind: str, actor: str, **about: Any) -> None:
+        """Note an event: what happened, through whom, and what it is about."""
+        self.noted.append({"at": at, "kind": kind, "actor": actor, **about})
+
+    async def write(self, conn: AsyncConnection) -> None:
+        """Bring the counts up to date and append the events, inside the verb's transaction."""
+        counts = [
+            {"batch": batch, "status": status, "by": by, "floor": max(by, 0)}
+            for (batch, status), by in sorted(self.moved.items())  # one order: no deadlocks
+            if by
+        ]
+        if counts:
+            await conn.execute(_COUNT, counts)
+        if self.noted:
+            blank = dict.fromkeys(("task", "attempt", "batch", "worker", "detail"))
+            await conn.execute(_INSERT_EVENTS, [{**blank, **note} for note in self.noted])
+
+
+async def next_ids(conn: AsyncConnection, sequence: str, count: int) -> int:
+    """Take `count` consecutive ids and return the first; they are never given out again."""
+    result = await conn.execute(_NEXT, {"sequence": sequence, "by": count})
+    return int(result.scalar_one()) - count

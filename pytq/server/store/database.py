@@ -1,0 +1,118 @@
+"""The database as the rest of the server sees it: open it, write through one queue, read beside."""
+
+import asyncio
+import fcntl
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, Self, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from pytq.schema.problems import BusyError, ConflictError, InvalidError
+from pytq.server.store.engine import is_passing, open_engines, read_uri, sqlite_path
+from pytq.server.store.upgrade import upgrade
+from pytq.server.store.writer import Verb, Writer
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+# Any number will do, as long as every PYTQ server asks for the same one.
+_ADVISORY_LOCK: Final = 0x50595451
+
+
+class Database:
+    """One open database, held by this server alone."""
+
+    def __init__(self, url: URL, writer: AsyncEngine, reader: AsyncEngine) -> None:
+        self.kind = url.get_backend_name()
+        self._url = url
+        self._writing = writer
+        self._reading = reader
+        self._writer = Writer(writer)
+        self._lock_file: int | None = None
+        self._lock_connection: AsyncConnection | None = None
+
+    @classmethod
+    async def open(cls, uri: str) -> Self:
+        """Open a database by its URI: lock it, bring its schema up to date, start the writer."""
+        url = read_uri(uri)
+        path = sqlite_path(url)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self = cls(url, *open_engines(url))
+        try:
+            await self._lock(path)
+            await self._check_durability()
+            await upgrade(self._writing)
+        except BaseException:
+            await self.close()
+            raise
+        self._writer.start()
+        return self
+
+    async def close(self) -> None:
+        """Finish what is queued, let go of the database."""
+        await self._writer.stop()
+        if self._lock_connection is not None:
+            await self._lock_connection.close()
+        await self._reading.dispose()
+        await self._writing.dispose()
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+
+    async def write(self, verb: Verb[T], then: Callable[[T], None] | None = None) -> T:
+        """Run a verb; returns after its commit. See `Writer.post`."""
+        return await self._writer.post(verb, then)
+
+    def post(self, verb: Verb[T], then: Callable[[T], None] | None = None) -> asyncio.Future[T]:
+        """Queue a verb now, to be awaited later."""
+        return self._writer.post(verb, then)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection to read with, beside the writer."""
+        try:
+            async with self._reading.connect() as connection:
+                yield connection
+        except (DBAPIError, OSError) as error:
+            if is_passing(error):
+                raise BusyError("the database does not answer just now") from error
+            raise
+
+    async def _lock(self, path: Path | None) -> None:
+        taken = ConflictError(
+            "another PYTQ server is using this database",
+            cure="stop that one first, or give this one its own --data-dir or database",
+        )
+        if path is not None:
+            self._lock_file = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise taken from None
+        elif self.kind == "postgresql":
+            self._lock_connection = await self._reading.connect()
+            got = await self._lock_connection.execute(
+                sa.select(sa.func.pg_try_advisory_lock(_ADVISORY_LOCK))
+            )
+            if not got.scalar_one():
+                raise taken
+
+    async def _check_durability(self) -> None:
+        if self.kind != "postgresql":
+            return
+        async with self._reading.connect() as connection:
+            row = await connection.execute(sa.text("SHOW synchronous_commit"))
+            setting = row.scalar_one()
+        if setting == "off":
+            raise InvalidError(
+                "PostgreSQL runs with synchronous_commit=off: it would lose acknowledged tasks",
+                field="synchronous_commit",
+                cure="set synchronous_commit=on for this database",
+            )

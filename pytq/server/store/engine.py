@@ -1,0 +1,147 @@
+"""Opening the database: SQLite by default, PostgreSQL by a URI; the same verbs on both."""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from pytq.schema.problems import InvalidError
+
+log = logging.getLogger(__name__)
+
+BUSY_SECONDS: Final = 5.0
+_PRAGMAS: Final = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",  # NORMAL loses acknowledged tasks when the power goes
+    f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA cache_size = -32768",
+    "PRAGMA temp_store = MEMORY",
+)
+
+
+def default_uri(data_dir: Path) -> str:
+    """The embedded database below `data_dir`."""
+    return f"sqlite:///{data_dir / 'pytq.db'}"
+
+
+def read_uri(uri: str) -> URL:
+    """Accept the URIs people have (`sqlite:///…`, `postgresql://…`) and choose the async driver."""
+    try:
+        url = make_url(uri)
+    except ArgumentError as error:
+        raise InvalidError(
+            "SQLALCHEMY_DATABASE_URI is not a database URI",
+            field="SQLALCHEMY_DATABASE_URI",
+            cure="write sqlite:////path/to/file.db or postgresql://user:password@host/database",
+        ) from error
+    drivers = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+    backend = "postgresql" if url.drivername == "postgres" else url.drivername.split("+")[0]
+    if backend not in drivers:
+        raise InvalidError(
+            f"PYTQ keeps its queue in SQLite or PostgreSQL, not in {backend!r}",
+            field="SQLALCHEMY_DATABASE_URI",
+        )
+    return url.set(drivername=drivers[backend])
+
+
+def open_engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
+    """One engine to write with (a single connection), one to read beside it."""
+    if url.get_backend_name() == "sqlite":
+        return _open_sqlite(url, writes=True), _open_sqlite(url, writes=False)
+    arguments: dict[str, Any] = {
+        "pool_pre_ping": True,
+        "connect_args": {"timeout": 10, "server_settings": {"application_name": "pytq"}},
+    }
+    writer = create_async_engine(url, pool_size=1, max_overflow=0, **arguments)
+    reader = create_async_engine(
+        url, pool_size=4, max_overflow=4, isolation_level="AUTOCOMMIT", **arguments
+    )
+    return writer, reader
+
+
+def _open_sqlite(url: URL, *, writes: bool) -> AsyncEngine:
+    size = {"pool_size": 1, "max_overflow": 0} if writes else {"pool_size": 2, "max_overflow": 2}
+    engine = create_async_engine(
+        url,
+        poolclass=sa.AsyncAdaptedQueuePool,
+        connect_args={"timeout": BUSY_SECONDS, "isolation_level": None},
+        **size,
+    )
+
+    @sa.event.listens_for(engine.sync_engine, "connect")
+    def _prepare(connection: DBAPIConnection, _record: object) -> None:
+        cursor = connection.cursor()
+        for pragma in _PRAGMAS:
+            cursor.execute(pragma)
+        if not writes:
+            cursor.execute("PRAGMA query_only = ON")
+        cursor.close()
+
+    if writes:
+        # A deferred BEGIN that reads and then writes fails with "database is locked".
+        @sa.event.listens_for(engine.sync_engine, "begin")
+        def _begin(connection: sa.Connection) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def among(
+    dialect: str, column: sa.ColumnElement[Any], name: str, kind: type = int
+) -> sa.ColumnElement[bool]:
+    """`column IN (a list given as one parameter)`: one statement text whatever the length.
+
+    Bind the list with `listed`.
+    """
+    if dialect == "postgresql":
+        item = sa.Text() if kind is str else sa.BigInteger()
+        return column == sa.any_(sa.bindparam(name, type_=postgresql.ARRAY(item)))
+    each = sa.func.json_each(sa.bindparam(name, type_=sa.Text())).table_valued("value")
+    return column.in_(sa.select(each.c.value))
+
+
+def listed(dialect: str, values: Iterable[Any]) -> Any:
+    """A list as `among` binds it."""
+    values = list(values)
+    if dialect == "postgresql":
+        return values
+    if all(type(value) is int for value in values):
+        return f"[{','.join(map(str, values))}]"
+    import json
+
+    return json.dumps(values)
+
+
+def sqlite_path(url: URL) -> Path | None:
+    """The file of an SQLite database."""
+    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the database said that its disk is full."""
+    original = getattr(error, "orig", error)
+    text = str(original).lower()
+    return "disk is full" in text or "no space left" in text
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether running the same transaction again may succeed: lost connection, lock, deadlock."""
+    original = getattr(error, "orig", error)
+    if getattr(error, "connection_invalidated", False):
+        return True
+    if isinstance(original, sqlite3.OperationalError):
+        return "locked" in str(original) or "busy" in str(original)
+    state = getattr(original, "sqlstate", None) or ""
+    if state[:2] in {"08", "40", "57"} or state == "55P03":
+        return True
+    return isinstance(original, OSError | ConnectionError | asyncio.TimeoutError)

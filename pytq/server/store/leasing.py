@@ -1,0 +1,131 @@
+"""Handing pending tasks to hungry workers: one transaction for all of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pytq.schema import limits
+from pytq.schema.states import Phase, TaskStatus
+from pytq.server.rules import Candidate, Hungry, choose
+from pytq.server.store.changes import Changes
+from pytq.server.store.tables import batches, executions, tasks
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A task handed to a worker; `spec` is the JSON of its core, as it was stored."""
+
+    worker: int
+    attempt: int
+    candidate: Candidate
+
+
+@dataclass(slots=True)
+class Leased:
+    """What one pass handed out, and which batches have nothing more that fits anybody."""
+
+    granted: list[Granted] = field(default_factory=list)
+    dry: set[str] = field(default_factory=set)
+    changes: Changes = field(default_factory=Changes)
+
+
+_PENDING: Final[sa.ColumnElement[str]] = sa.literal_column(
+    "'pending'"
+)  # literal, or the partial index goes unused
+_CANDIDATES: Final = (
+    sa.select(
+        tasks.c.id,
+        tasks.c.attempt,
+        tasks.c.name,
+        tasks.c.spec,
+        tasks.c.cpus,
+        tasks.c.memory,
+        tasks.c.disk,
+        tasks.c.gpus,
+        tasks.c.containers,
+    )
+    .where(
+        tasks.c.status == _PENDING,
+        tasks.c.batch == sa.bindparam("from_batch"),
+        tasks.c.cpus <= sa.bindparam("cpus"),
+        tasks.c.memory <= sa.bindparam("memory"),
+        tasks.c.disk <= sa.bindparam("disk"),
+        tasks.c.gpus <= sa.bindparam("gpus"),
+        sa.or_(sa.bindparam("containers", type_=sa.Boolean()), sa.not_(tasks.c.containers)),
+        ~sa.exists().where(
+            batches.c.name == sa.bindparam("from_batch"), batches.c.paused.is_(True)
+        ),
+    )
+    .order_by(tasks.c.priority.desc(), tasks.c.id)
+    .limit(sa.bindparam("room"))
+    .with_for_update(skip_locked=True, of=tasks)
+)
+_ACTIVATE: Final = (
+    sa.update(tasks)
+    .where(tasks.c.id == sa.bindparam("which"), tasks.c.status == _PENDING)
+    .values(
+        status=TaskStatus.ACTIVE.value, attempt=sa.bindparam("fence"), changed_at=sa.bindparam("at")
+    )
+)
+_OPEN: Final = sa.insert(executions)
+
+
+async def lease(conn: AsyncConnection, now: int, hungry: Sequence[Hungry]) -> Leased:
+    """Open executions for hungry workers, each batch's most urgent and oldest tasks first."""
+    leased = Leased()
+    by_batch = sorted((worker for worker in hungry if worker.room > 0), key=lambda w: w.batch)
+    for batch, group in groupby(by_batch, key=lambda worker: worker.batch):
+        workers = list(group)
+        wanted = min(sum(worker.room for worker in workers), limits.LEASES_PER_TICK)
+        rows = await conn.execute(_CANDIDATES, _appetite(batch, workers, wanted))
+        candidates = [Candidate(*row) for row in rows]
+        if len(candidates) < wanted:
+            leased.dry.add(batch)
+        for candidate, worker in choose(candidates, workers):
+            leased.granted.append(Granted(worker, candidate.attempt + 1, candidate))
+            leased.changes.move(candidate.task, batch, TaskStatus.PENDING, TaskStatus.ACTIVE)
+    if leased.granted:
+        await _open(conn, now, leased.granted)
+        await leased.changes.write(conn)
+    return leased
+
+
+def _appetite(batch: str, workers: Sequence[Hungry], wanted: int) -> dict[str, Any]:
+    """The most that any of the workers could take: what fits nobody is not even looked at."""
+    return {
+        "from_batch": batch,
+        "cpus": max(worker.cpus for worker in workers),
+        "memory": max(worker.memory for worker in workers),
+        "disk": max(worker.disk for worker in workers),
+        "gpus": max(worker.gpus for worker in workers),
+        "containers": any(worker.containers for worker in workers),
+        "room": wanted,
+    }
+
+
+async def _open(conn: AsyncConnection, now: int, granted: Sequence[Granted]) -> None:
+    await conn.execute(
+        _ACTIVATE,
+        [{"which": g.candidate.task, "fence": g.attempt, "at": now} for g in granted],
+    )
+    # One open execution per task is a unique index: a task leased twice would be refused here.
+    await conn.execute(
+        _OPEN,
+        [
+            {
+                "task": g.candidate.task,
+                "attempt": g.attempt,
+                "worker": g.worker,
+                "phase": Phase.ASSIGNED.value,
+                "paused": False,
+                "assigned_at": now,
+                "stdout_bytes": 0,
+                "stderr_bytes": 0,
+            }
+            for g in granted
+        ],
+    )

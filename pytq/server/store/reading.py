@@ -1,0 +1,285 @@
+"""Looking: pages by keyset, counts from the kept counts, rows turned into the API's views."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+from pydantic_core import from_json
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pytq.schema.endpoints import EventFilter, ExecutionFilter, TaskFilter
+from pytq.schema.problems import NotFoundError
+from pytq.schema.states import Cause, Outcome, Phase, RunWhen, Signal, TaskStatus
+from pytq.schema.tasks import TaskSpec
+from pytq.schema.views import (
+    BatchView,
+    Counts,
+    EventView,
+    ExecutionView,
+    Page,
+    Reason,
+    TaskView,
+)
+from pytq.server.store.engine import among, listed
+from pytq.server.store.tables import (
+    AnyRow,
+    batches,
+    events,
+    executions,
+    requirements,
+    task_counts,
+    tasks,
+    workers,
+)
+
+
+async def list_tasks(conn: AsyncConnection, wanted: TaskFilter) -> Page[TaskView]:
+    """One page of tasks."""
+    query = sa.select(tasks)
+    if wanted.batch is not None:
+        query = query.where(tasks.c.batch == wanted.batch)
+    if wanted.status:
+        query = query.where(tasks.c.status.in_([status.value for status in wanted.status]))
+    if wanted.name is not None:
+        query = query.where(tasks.c.name == wanted.name)
+    if wanted.search is not None:
+        query = query.where(tasks.c.name.icontains(wanted.search, autoescape=True))
+    if wanted.ids:
+        query = query.where(tasks.c.id.in_(wanted.ids))
+    after = int(wanted.after.split(".")[0]) if wanted.after else None
+    if wanted.oldest_first:
+        query = query.order_by(tasks.c.id)
+        query = query.where(tasks.c.id > after) if after is not None else query
+    else:
+        query = query.order_by(tasks.c.id.desc())
+        query = query.where(tasks.c.id < after) if after is not None else query
+    rows = (await conn.execute(query.limit(wanted.limit + 1))).all()
+    shown = rows[: wanted.limit]
+    views = await _task_views(conn, shown)
+    return Page[TaskView](items=views, next=_cursor(rows, wanted.limit, lambda row: str(row.id)))
+
+
+def _cursor(rows: Sequence[AnyRow], limit: int, name: Any) -> str | None:
+    return name(rows[limit - 1]) if len(rows) > limit else None
+
+
+async def get_task(conn: AsyncConnection, task: int) -> TaskView:
+    """One task."""
+    row = (await conn.execute(sa.select(tasks).where(tasks.c.id == task))).one_or_none()
+    if row is None:
+        raise NotFoundError(f"there is no task {task}", field="task")
+    [view] = await _task_views(conn, [row])
+    return view
+
+
+async def _task_views(conn: AsyncConnection, rows: Sequence[AnyRow]) -> list[TaskView]:
+    required: dict[int, list[int]] = {}
+    if rows:
+        dialect = conn.dialect.name
+        found = await conn.execute(
+            sa.select(requirements.c.task, requirements.c.required)
+            .where(among(dialect, requirements.c.task, "ids"))
+            .order_by(requirements.c.task, requirements.c.required),
+            {"ids": listed(dialect, [row.id for row in rows])},
+        )
+        for edge in found:
+            required.setdefault(edge.task, []).append(edge.required)
+    return [_task_view(row, required.get(row.id, [])) for row in rows]
+
+
+def _task_view(row: AnyRow, required: list[int]) -> TaskView:
+    return TaskView(
+        id=row.id,
+        name=row.name,
+        batch=row.batch,
+        status=TaskStatus(row.status),
+        priority=row.priority,
+        retries=row.retries,
+        failures=row.failures,
+        losses=row.losses,
+        attempt=row.attempt,
+        run_when=RunWhen(row.run_when),
+        requirements=required,
+        tags=from_json(row.tags) if row.tags else {},
+        reason=_reason(row),
+        created_at=row.created_at,
+        changed_at=row.changed_at,
+        spec=TaskSpec.model_validate_json(row.spec),
+    )
+
+
+def _reason(row: AnyRow) -> Reason | None:
+    return Reason(cause=Cause(row.cause), detail=row.detail or "") if row.cause else None
+
+
+_EXECUTIONS: Final = sa.select(executions, workers.c.name.label("worker_name")).join(
+    workers, workers.c.id == executions.c.worker
+)
+
+
+async def list_executions(conn: AsyncConnection, wanted: ExecutionFilter) -> Page[ExecutionView]:
+    """One page of executions, newest task first."""
+    query = _EXECUTIONS
+    if wanted.task is not None:
+        query = query.where(executions.c.task == wanted.task)
+    if wanted.worker is not None:
+        named = sa.select(workers.c.id).where(workers.c.name == wanted.worker)
+        query = query.where(executions.c.worker.in_(named))
+    if wanted.open is not None:
+        open_now = executions.c.ended_at.is_(None)
+        query = query.where(open_now if wanted.open else sa.not_(open_now))
+    if wanted.outcome is not None:
+        query = query.where(executions.c.outcome == wanted.outcome.value)
+    if wanted.after is not None:
+        task, _, attempt = wanted.after.partition(".")
+        before = sa.tuple_(sa.literal(int(task)), sa.literal(int(attempt or 0)))
+        query = query.where(sa.tuple_(executions.c.task, executions.c.attempt) < before)
+    query = query.order_by(executions.c.task.desc(), executions.c.attempt.desc())
+    rows = (await conn.execute(query.limit(wanted.limit + 1))).all()
+    return Page[ExecutionView](
+        items=[_execution_view(row) for row in rows[: wanted.limit]],
+        next=_cursor(rows, wanted.limit, lambda row: f"{row.task}.{row.attempt}"),
+    )
+
+
+async def get_execution(conn: AsyncConnection, task: int, attempt: int) -> ExecutionView:
+    """One execution."""
+    found = await conn.execute(
+        _EXECUTIONS.where(executions.c.task == task, executions.c.attempt == attempt)
+    )
+    row = found.one_or_none()
+    if row is None:
+        raise NotFoundError(f"there is no execution {task}.{attempt}", field="execution")
+    return _execution_view(row)
+
+
+def _execution_view(row: AnyRow) -> ExecutionView:
+    return ExecutionView(
+        id=f"{row.task}.{row.attempt}",
+        task=row.task,
+        attempt=row.attempt,
+        worker=row.worker_name,
+        phase=Phase(row.phase),
+        outcome=Outcome(row.outcome) if row.outcome else None,
+        reason=_reason(row),
+        exit_code=row.exit_code,
+        paused=row.paused,
+        stop_wanted=Signal(row.stop_wanted) if row.stop_wanted else None,
+        assigned_at=row.assigned_at,
+        downloading_at=row.downloading_at,
+        ready_at=row.ready_at,
+        running_at=row.running_at,
+        uploading_at=row.uploading_at,
+        ended_at=row.ended_at,
+        cpu_seconds=row.cpu_seconds,
+        memory=row.memory,
+        stdout_bytes=row.stdout_bytes,
+        stderr_bytes=row.stderr_bytes,
+    )
+
+
+async def count(conn: AsyncConnection, batch: str | None) -> Counts:
+    """How many tasks there are of each status, in one batch or in all."""
+    query = sa.select(task_counts.c.status, sa.func.sum(task_counts.c.n))
+    if batch is not None:
+        query = query.where(task_counts.c.batch == batch)
+    found = await conn.execute(query.group_by(task_counts.c.status))
+    return Counts(**{status: int(n) for status, n in found})
+
+
+async def list_batches(
+    conn: AsyncConnection, online: Mapping[str, int], only: str | None = None
+) -> list[BatchView]:
+    """Every batch with its counts; `online` tells how many workers each has."""
+    query = sa.select(batches).order_by(batches.c.name)
+    numbers = sa.select(task_counts)
+    if only is not None:
+        query = query.where(batches.c.name == only)
+        numbers = numbers.where(task_counts.c.batch == only)
+    counts: dict[str, dict[str, int]] = {}
+    for row in await conn.execute(numbers):
+        counts.setdefault(row.batch, {})[row.status] = row.n
+    return [
+        BatchView(
+            name=row.name,
+            paused=row.paused,
+            created_at=row.created_at,
+            counts=Counts(**counts.get(row.name, {})),
+            workers=online.get(row.name, 0),
+        )
+        for row in await conn.execute(query)
+    ]
+
+
+async def list_workers(conn: AsyncConnection, name: str | None = None) -> Sequence[AnyRow]:
+    """Every worker that is not gone, or the one of that name."""
+    query = sa.select(workers).where(workers.c.gone.is_(False)).order_by(workers.c.name)
+    if name is not None:
+        query = query.where(workers.c.name == name)
+    return (await conn.execute(query)).all()
+
+
+async def open_counts(conn: AsyncConnection) -> dict[int, tuple[int, int]]:
+    """How many executions each worker holds, and how many of them run."""
+    running = sa.func.sum(sa.case((executions.c.phase == Phase.RUNNING.value, 1), else_=0))
+    found = await conn.execute(
+        sa.select(executions.c.worker, sa.func.count(), running)
+        .where(executions.c.ended_at.is_(None))
+        .group_by(executions.c.worker)
+    )
+    return {worker: (int(held), int(runs)) for worker, held, runs in found}
+
+
+async def list_events(conn: AsyncConnection, wanted: EventFilter) -> Page[EventView]:
+    """One page of events."""
+    query = sa.select(events)
+    for column, value in (
+        (events.c.task, wanted.task),
+        (events.c.batch, wanted.batch),
+        (events.c.worker, wanted.worker),
+    ):
+        if value is not None:
+            query = query.where(column == value)
+    after = int(wanted.after.split(".")[0]) if wanted.after else None
+    if after is not None:
+        query = query.where(events.c.id > after if wanted.oldest_first else events.c.id < after)
+    order = events.c.id if wanted.oldest_first else events.c.id.desc()
+    rows = (await conn.execute(query.order_by(order).limit(wanted.limit + 1))).all()
+    return Page[EventView](
+        items=[EventView(**row._mapping) for row in rows[: wanted.limit]],  # noqa: SLF001 - its public name
+        next=_cursor(rows, wanted.limit, lambda row: str(row.id)),
+    )
+
+
+async def statuses(conn: AsyncConnection, ids: Iterable[int]) -> dict[int, TaskStatus]:
+    """How some tasks stand."""
+    dialect = conn.dialect.name
+    found = await conn.execute(
+        sa.select(tasks.c.id, tasks.c.status).where(among(dialect, tasks.c.id, "ids")),
+        {"ids": listed(dialect, ids)},
+    )
+    return {row.id: TaskStatus(row.status) for row in found}
+
+
+async def latest(conn: AsyncConnection, task: int) -> AnyRow:
+    """A task's status and its latest execution, if it has one yet."""
+    found = await conn.execute(
+        sa.select(
+            tasks.c.status,
+            tasks.c.cause,
+            tasks.c.detail,
+            tasks.c.attempt,
+            executions.c.exit_code,
+            executions.c.stdout_bytes,
+            executions.c.stderr_bytes,
+        )
+        .outerjoin(
+            executions,
+            sa.and_(executions.c.task == tasks.c.id, executions.c.attempt == tasks.c.attempt),
+        )
+        .where(tasks.c.id == task)
+    )
+    row = found.one_or_none()
+    if row is None:
+        raise NotFoundError(f"there is no task {task}", field="task")
+    return row
