@@ -39,6 +39,14 @@ _TIMEOUTS: Final = {
 _NEEDS: Final = frozenset({"cpus", "memory", "disk", "gpus"})
 
 
+# Where pydantic's own words would not help.
+_SENTENCES: Final = {
+    "extra_forbidden": "there is no such field; look for a slip of the pen",
+    "string_pattern_mismatch": "it holds characters that are not allowed here; a name takes"
+    " letters, digits and _ . + @ -",
+}
+
+
 class TaskFields(TypedDict, total=False):
     """What `task_create` takes beside the command."""
 
@@ -94,6 +102,8 @@ def submission(fields: dict[str, Any]) -> TaskSubmit:
     submit = model_of(TaskSubmit, task)
     try:
         core_of(submit)
+    except ValidationError as error:
+        raise told(error) from error
     except ValueError as error:
         raise InvalidError(str(error)) from error
     return submit
@@ -114,9 +124,14 @@ def model_of(kind: type[M], fields: dict[str, Any]) -> M:
         # Through JSON, so that a word will do where the schema has an enum.
         return kind.model_validate_json(to_json(fields))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise InvalidError(f"{field}: {message}" if field else message, field=field) from error
+        raise told(error) from error
     except (TypeError, ValueError) as error:  # not JSON at all
         raise InvalidError(str(error)) from error
+
+
+def told(error: ValidationError) -> InvalidError:
+    """The first thing that is wrong, as an error that names the field and says what to do."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    message = _SENTENCES.get(first["type"], first["msg"].removeprefix("Value error, "))
+    return InvalidError(f"{field}: {message}" if field else message, field=field or None)

@@ -185,8 +185,11 @@ class Transport:
 
     def _parsed(self, kind: type[T], content: bytes) -> T:
         try:
-            # A server that is newer than this client may say more than we know.
-            answer: T = _adapter(cast(Hashable, kind)).validate_json(content, extra="ignore")
+            # A server that is newer than this client may say more than we know. Not strict,
+            # because JSON has no times.
+            answer: T = _adapter(cast(Hashable, kind)).validate_json(
+                content, strict=False, extra="ignore"
+            )
         except ValidationError as error:
             raise PytqError(
                 f"the server at {self.address} gave an answer this version cannot read",

@@ -8,7 +8,8 @@ from typing import Final
 
 from pydantic import BaseModel, ValidationError
 
-from pytq.cli.wire import explain
+from pytq import arguments
+from pytq.cli.wire import explain, harmless
 from pytq.client import Client
 from pytq.schema import address
 from pytq.schema.problems import PytqError
@@ -51,7 +52,7 @@ def ask(
         complain(f"PYTQ_SERVER: {error}")
         return USAGE_ERROR
     except ValidationError as error:
-        complain(spelled(error))
+        complain(harmless(str(arguments.told(error))))
         return USAGE_ERROR
     except PytqError as error:
         complain(told(error))
@@ -83,13 +84,6 @@ async def each(
 def told(error: PytqError) -> str:
     """An error of the API as a sentence: what is wrong, in which field, what to do."""
     return explain(str(error), error.field, error.cure, getattr(error, "__notes__", []))
-
-
-def spelled(error: ValidationError) -> str:
-    """The first thing that is wrong with what somebody typed."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
-    return explain(first["msg"].removeprefix("Value error, "), field, None, [])
 
 
 def complain(text: str) -> None:
