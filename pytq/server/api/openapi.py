@@ -19,6 +19,7 @@ from pytq.server.api.examples import EXAMPLES
 from pytq.server.api.strings import KEY_HEADER, KEY_PATTERN
 
 JSON: Final = "application/json"
+TEXT: Final = "text/plain"
 BYTES: Final = "application/octet-stream"
 TAGS: Final = {
     "tasks": "What is to be run",
@@ -187,10 +188,11 @@ def _responses(name: str, endpoint: Endpoint, schemas: Schemas) -> dict[str, Any
     statuses |= {*ON_CHANGE} if endpoint.method != "GET" else set()
     found = {str(endpoint.status): _success(name, endpoint, schemas)}
     for status in sorted(statuses):
-        found[str(status)] = {
-            "description": MEANINGS[status],
-            "content": {JSON: {"schema": schemas["", "problem"]}},
-        }
+        content = {JSON: {"schema": schemas["", "problem"]}}
+        if status == HTTPStatus.BAD_REQUEST:
+            # What is not HTTP, such as an endless address, is refused before it gets to the API.
+            content[TEXT] = {"schema": {"type": "string"}}
+        found[str(status)] = {"description": MEANINGS[status], "content": content}
     return found
 
 

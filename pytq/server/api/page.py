@@ -27,7 +27,7 @@ class Asset:
     content_type: str
     caching: str
 
-    async def __call__(self, request: web.Request) -> web.Response:
+    async def serve(self, request: web.Request) -> web.Response:
         """Answer with the file, packed if the browser can unpack it."""
         response = web.Response(
             content_type=self.content_type,
@@ -63,13 +63,13 @@ async def _openapi(_request: web.Request) -> web.Response:
 def pages() -> dict[str, Handle]:
     """Every address of the page and its handler."""
     return {
-        "/": Asset("index.html", "text/html", ASKED_AGAIN),
-        "/favicon.ico": Asset("favicon-32x32.png", "image/png", ASKED_AGAIN),
+        "/": Asset("index.html", "text/html", ASKED_AGAIN).serve,
+        "/favicon.ico": Asset("favicon-32x32.png", "image/png", ASKED_AGAIN).serve,
         "/openapi.json": _openapi,
-        "/swagger/page.css": Asset("page.css", "text/css", ASKED_AGAIN),
-        "/swagger/start.js": Asset("start.js", "text/javascript", ASKED_AGAIN),
+        "/swagger/page.css": Asset("page.css", "text/css", ASKED_AGAIN).serve,
+        "/swagger/start.js": Asset("start.js", "text/javascript", ASKED_AGAIN).serve,
         f"/swagger/{VERSION}/swagger-ui-bundle.js": Asset(
             "swagger-ui-bundle.js", "text/javascript", KEPT
-        ),
-        f"/swagger/{VERSION}/swagger-ui.css": Asset("swagger-ui.css", "text/css", KEPT),
+        ).serve,
+        f"/swagger/{VERSION}/swagger-ui.css": Asset("swagger-ui.css", "text/css", KEPT).serve,
     }

@@ -31,7 +31,8 @@ def add_routes(app: web.Application, queue: QueueContract) -> None:
     by_path["/healthz"]["GET"] = _healthz
     for path, handle in page.pages().items():
         by_path[path]["GET"] = handle
-    for path, handlers in by_path.items():
+    # /{stream} would take /signal for a stream: of two paths the more literal one comes first.
+    for path, handlers in sorted(by_path.items(), key=lambda item: item[0].count("{")):
         _add_path(app, path, handlers)
     app.on_response_prepare.append(guards.add_security_headers)
 

@@ -1,0 +1,30 @@
+"""A server over a queue of dictionaries, and a client for it."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from fake_queue import FakeQueue
+
+from pytq.server.api import add_routes, middlewares
+
+Client = TestClient[web.Request, web.Application]
+
+
+@pytest.fixture
+def queue() -> FakeQueue:
+    return FakeQueue()
+
+
+@pytest.fixture
+def app(queue: FakeQueue) -> web.Application:
+    app = web.Application(middlewares=middlewares())
+    add_routes(app, queue)
+    return app
+
+
+@pytest.fixture
+async def client(app: web.Application) -> AsyncIterator[Client]:
+    async with TestClient(TestServer(app)) as client:
+        yield client
