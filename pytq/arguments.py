@@ -1,6 +1,7 @@
 """What people hand to the sync library, checked and turned into the schema's models."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypedDict, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -87,18 +88,36 @@ def id_of(task: TaskRef) -> int:
     return task if isinstance(task, int) else task.id
 
 
-def submission(fields: dict[str, Any]) -> TaskSubmit:
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A task to be created. What it requires may not have a number yet."""
+
+    task: TaskSubmit
+    requires: Sequence[TaskRef]
+
+    def resolved(self) -> TaskSubmit:
+        """The task with the numbers of what it requires; waits for those that have none."""
+        if not self.requires:
+            return self.task
+        return self.task.model_copy(update={"requirements": [id_of(one) for one in self.requires]})
+
+
+def wish_of(fields: dict[str, Any]) -> Wish:
     """A task as the API takes it, checked now: later there may be nobody to tell."""
     task: dict[str, Any] = {}
-    for name, value in fields.items():
+    requires: Sequence[TaskRef] = ()
+    for given, value in fields.items():
+        name = _OLD_WORDS.get(given, given)
         if name in _TIMEOUTS:
             task.setdefault("timeouts", {})[_TIMEOUTS[name]] = value
         elif name in _NEEDS:
             task.setdefault("request", {})[name] = value
-        elif _OLD_WORDS.get(name, name) == "requirements":
-            task["requirements"] = [id_of(one) for one in value]
+        elif name == "requirements":
+            requires = tuple(value)
+            # Those that have no number yet are left out of the check.
+            task[name] = [one for one in requires if not hasattr(type(one), "id")]
         else:
-            task[_OLD_WORDS.get(name, name)] = value
+            task[name] = value
     submit = model_of(TaskSubmit, task)
     try:
         core_of(submit)
@@ -106,7 +125,7 @@ def submission(fields: dict[str, Any]) -> TaskSubmit:
         raise told(error) from error
     except ValueError as error:
         raise InvalidError(str(error)) from error
-    return submit
+    return Wish(submit, requires)
 
 
 def filter_of(kind: type[M], wanted: dict[str, Any]) -> M:

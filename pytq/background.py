@@ -119,6 +119,7 @@ class Background:
             finally:
                 with self._lock:
                     self._unsent -= 1
+                self._outbox.task_done()
 
     @property
     def unsent(self) -> int:
@@ -134,6 +135,10 @@ class Background:
         except BaseException:
             later.cancel()
             raise
+
+    async def settled(self) -> None:
+        """Wait, in the loop, until nothing is unsent."""
+        await self._outbox.join()
 
     def keep(self, send: Callable[[], Awaitable[T]]) -> "Future[T]":
         """Have `send` done as soon as what was kept before it is done."""

@@ -8,15 +8,17 @@ If the server is down, reads wait for it, and what is created or changed is kept
 background as soon as it is back; a lazy object stands in for the answer until then.
 """
 
+import asyncio
 import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar, Unpack, cast
 
-from pytq.arguments import TaskFields, TaskRef, filter_of, id_of, model_of, submission
+from pytq.arguments import TaskFields, TaskRef, filter_of, id_of, model_of, wish_of
 from pytq.background import Background, Lazy, Resolver
 from pytq.client import Client, UnreachableError
 from pytq.schema import address, limits
@@ -130,11 +132,14 @@ class Server:
 
     def task_create_many(self, tasks: Iterable[dict[str, Any]]) -> list[Created]:
         """Queue many tasks at once, each a dict of `command` and what `task_create` takes."""
-        wanted = [submission(fields) for fields in tasks]
+        wanted = [wish_of(fields) for fields in tasks]
         if not wanted:
             return []
         key = secrets.token_hex(16)
-        later = self._write(lambda client: client.submit_tasks(wanted, key=key), keyed=True)
+        later = self._write(
+            lambda client: client.submit_tasks((wish.resolved() for wish in wanted), key=key),
+            keyed=True,
+        )
         return [Created(self, later, place) for place in range(len(wanted))]
 
     def tasks(self, **wanted: Any) -> Iterator[TaskView]:
@@ -284,7 +289,17 @@ class Server:
         return self._behind.client
 
     def _read(self, work: Coroutine[Any, Any, T]) -> T:
-        return self._behind.run(work)
+        return self._behind.run(self._after_writes(work))
+
+    async def _after_writes(self, work: Coroutine[Any, Any, T]) -> T:
+        # So that a read shows what was written before it.
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.timeout):
+                    await self._behind.settled()
+            return await work
+        finally:
+            work.close()  # if it was given up before it began
 
     def _each(self, items: AsyncIterator[T]) -> Iterator[T]:
         end = object()
