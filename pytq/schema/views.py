@@ -34,8 +34,9 @@ def _from_microseconds(value: Any) -> Any:
     return moment(value) if isinstance(value, int) else value
 
 
-# The store keeps times as microseconds since 1970; the API shows ISO 8601 in UTC.
-Time = Annotated[datetime, BeforeValidator(_from_microseconds)]
+# The store keeps times as microseconds since 1970; the API shows ISO 8601 in UTC, which the client
+# reads back: after a validator of ours JSON's strings count as Python's, hence not strict.
+Time = Annotated[datetime, Field(strict=False), BeforeValidator(_from_microseconds)]
 
 
 class Reason(Model):
