@@ -1,0 +1,357 @@
+"""The keeper proper: a loop over the agent's lines, exits, and deadlines."""
+
+# pathlib would double what this process costs to start and to keep.
+# ruff: noqa: PTH108, PTH109
+
+import contextlib
+import errno
+import json
+import os
+import select
+import signal
+import socket
+
+from pytq.worker.keeper.agent import Agent
+from pytq.worker.keeper.processes import children, environment_of, kill, place_of, processes
+from pytq.worker.keeper.programs import Programs
+from pytq.worker.keeper.tasks import LOG_BYTES, Log, Message, Task, now
+
+GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL
+IDLE_SECONDS = 10.0  # holding nothing, with no agent: then it ends itself
+LEASE_CHECK_SECONDS = 5.0  # epoll's clock stands still while the machine sleeps
+SIGNALS = {"pause": signal.SIGSTOP, "resume": signal.SIGCONT, "kill": signal.SIGKILL}
+
+
+class Keeper:
+    """The keeper proper: a loop over the agent's lines, exits, and deadlines."""
+
+    def __init__(self, boot: str) -> None:
+        self.log = Log("keeper.log", boot)
+        self.programs = Programs()
+        self.past = self.log.read()  # records of the keeper before
+        self.tasks: dict[str, Task] = {}
+        self.mains: dict[int, Task] = {}  # running, by pid
+        self.strays: dict[int, Task | None] = {}  # adopted orphans, by pid
+        self.buried: list[Task] = []  # ended by themselves, their strays not yet
+        self.agent: Agent | None = None
+        self.alone_since = now()
+        self.dying: dict[str, Task] = {}  # told to end, by id
+        self.deadline = 0.0  # of the lease; 0: none was ever given
+        self.leaving = False
+        self.asked = False  # by SIGTERM
+        self.told: list[Message] = []
+        self.kept: list[Message] = []
+        self.starts: list[Message] = []
+        self.log.rewrite(list(self.past.values()))
+
+    def run(self) -> None:
+        """Keep, until nothing is held and nobody is there."""
+        home = os.getcwd()
+        wake, woken = socket.socketpair()
+        for end in (wake, woken):
+            end.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "asked", True))
+        signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
+        with listener() as door, select.epoll() as poll:
+            poll.register(door, select.EPOLLIN)
+            poll.register(wake, select.EPOLLIN)
+            while not self.may_go():
+                for fd, _ in poll.poll(self.patience()):
+                    if fd == wake.fileno():
+                        wake.recv(4096)
+                        self.reap()
+                    elif fd == door.fileno():
+                        self.welcome(door.accept()[0], poll)
+                    elif self.agent and fd == self.agent.socket.fileno():
+                        self.listen(poll)
+                self.check_deadlines()
+                self.flush(poll)
+                if self.asked and not self.leaving:
+                    self.shut_down({"kill": True})
+            os.chdir(home)
+            os.unlink("keeper.sock")
+            self.rewrite_log()
+
+    # --- the agent
+
+    def welcome(self, connection: socket.socket, poll: select.epoll) -> None:
+        """Take a new agent in place of the one before, and tell it all that is held."""
+        self.part(poll)
+        connection.setblocking(False)
+        self.agent = Agent(connection)
+        poll.register(connection, select.EPOLLIN)
+        held = [task.state() for task in self.tasks.values()]
+        held += [record for name, record in self.past.items() if name not in self.tasks]
+        self.told = [{"type": "holding", "held": held, "pid": os.getpid()}]
+
+    def part(self, poll: select.epoll) -> None:
+        """Let the agent go."""
+        if self.agent is not None:
+            poll.unregister(self.agent.socket)
+            self.agent.socket.close()
+            self.agent = None
+            self.alone_since = now()
+
+    def listen(self, poll: select.epoll) -> None:
+        """Do what the agent says; a line that makes no sense is answered, never fatal."""
+        assert self.agent is not None  # noqa: S101 - tells mypy what the caller checked
+        lines = self.agent.read()
+        if lines is None:
+            self.part(poll)
+            return
+        for line in lines:
+            try:
+                message = json.loads(line)
+                if message["type"] == "start":
+                    self.expect(message)
+                else:
+                    self.start_all()
+                    ORDERS[message["type"]](self, message)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                self.told.append({"type": "bad", "message": repr(error)})
+        self.start_all()
+
+    def write_down(self) -> OSError | None:
+        """Log what has gathered; a full disk must not stop the burying, only what is new."""
+        try:
+            self.log.write(self.kept)
+        except OSError as error:
+            return error
+        finally:
+            self.kept.clear()
+        return None
+
+    def flush(self, poll: select.epoll) -> None:
+        """Write down and tell what has gathered, each in one write."""
+        if self.kept:
+            self.write_down()
+        if self.agent is None:
+            self.told.clear()
+        elif self.told or self.agent.going:
+            data = "".join(json.dumps(message) + "\n" for message in self.told).encode()
+            self.told.clear()
+            if self.agent.send(data):
+                writing = select.EPOLLOUT if self.agent.going else 0
+                poll.modify(self.agent.socket, select.EPOLLIN | writing)
+            else:
+                self.part(poll)
+
+    # --- orders
+
+    def expect(self, order: Message) -> None:
+        """Note a start; all of a batch are written down at once before the first happens."""
+        known = self.tasks.get(order["id"])
+        if known is not None:  # the guard against starting twice
+            self.told.append(known.state())
+        elif order["id"] in self.past:
+            self.told.append(self.past[order["id"]])
+        else:
+            order["argv"][0], order["env"]["PATH"], order["cwd"], order["stdout"], order["stderr"]
+            self.starts.append(order)
+            self.tasks[order["id"]] = Task(order)
+            self.kept.append({"type": "start", "id": order["id"], "note": order.get("note", "")})
+
+    def start_all(self) -> None:
+        """Start what was noted."""
+        if not self.starts:
+            return
+        refusal = self.write_down()
+        for order in self.starts:
+            task = self.tasks[order["id"]]
+            try:
+                if refusal:
+                    raise refusal
+                task.pid = self.programs.start(order)
+            except (OSError, ValueError, TypeError) as error:
+                number = getattr(error, "errno", None) or errno.EINVAL
+                failure = {"errno": number, "file": getattr(error, "filename", None)}
+                self.end(task, {"type": "failed", **failure, "message": str(error)})
+            else:
+                self.mains[task.pid] = task
+                self.told.append({"type": "started", "id": task.id, "pid": task.pid, "ago": 0.0})
+        self.starts.clear()
+
+    def signal(self, order: Message) -> None:
+        """Pause, resume, term or kill a task: all of its tree."""
+        task, wanted = self.tasks.get(order["id"]), order["signal"]
+        if task is None or task.record is not None:
+            return
+        if wanted in ("term", "kill"):
+            task.cause = task.cause or str(order.get("cause", wanted))
+        if wanted == "term":
+            self.terminate(task, order.get("grace", GRACE_SECONDS))
+        else:
+            self.reach(task, SIGNALS[wanted])
+
+    def terminate(self, task: Task, grace: float) -> None:
+        """Ask a task to end; after the grace it is killed."""
+        task.kill_at = now() + grace
+        self.dying[task.id] = task
+        self.reach(task, signal.SIGTERM, signal.SIGCONT)  # what is stopped hears nothing
+
+    def lease(self, order: Message) -> None:
+        """Tasks may run so much longer without another word from the server."""
+        self.deadline = now() + float(order["seconds"])
+
+    def forget(self, order: Message) -> None:
+        """Drop the records of tasks whose outcome the agent has safe."""
+        for name in order["ids"]:
+            self.past.pop(name, None)
+            task = self.tasks.get(name)
+            if task is not None and task.record is not None:
+                del self.tasks[name]
+        empty = not self.tasks and not self.past
+        if self.log.size > (LOG_BYTES // 16 if empty else LOG_BYTES):
+            self.rewrite_log()
+
+    def rewrite_log(self) -> None:
+        """Make the log as short as what is held."""
+        held = [{**task.state(), "type": "start"} for task in self.tasks.values()]
+        ended = [task.record for task in self.tasks.values() if task.record]
+        self.log.rewrite([*self.past.values(), *held, *ended])
+
+    def shut_down(self, order: Message) -> None:
+        """Go as soon as nothing runs; with `kill`, see to it that nothing does."""
+        self.leaving = True
+        for task in list(self.mains.values()) if order.get("kill") else ():
+            task.cause = task.cause or "stopped"
+            self.terminate(task, order.get("grace", GRACE_SECONDS))
+
+    # --- exits
+
+    def reap(self) -> None:
+        """Take in every exit; the group goes with its leader, before the pid can be reused."""
+        with contextlib.suppress(ChildProcessError):
+            while info := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                pid = info.si_pid
+                task = self.mains.pop(pid, None)
+                if task is not None:
+                    with contextlib.suppress(OSError):
+                        os.killpg(pid, signal.SIGKILL)
+                _, status, usage = os.wait4(pid, 0)
+                self.strays.pop(pid, None)
+                if task is not None:
+                    task.verdict = {
+                        "type": "exited",
+                        "id": task.id,
+                        "code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
+                        "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
+                        "cpu": round(usage.ru_utime + usage.ru_stime, 6),
+                        "rss": usage.ru_maxrss * 1024,
+                        "cause": task.cause,
+                    }
+                    self.buried.append(task)
+        self.bury()
+
+    def bury(self) -> None:
+        """End what ended tasks left behind; tell the verdict of those that left nothing."""
+        offspring = children()
+        if len(offspring) != len(self.mains):
+            for pid in offspring - self.mains.keys() - self.strays.keys():
+                self.strays[pid] = self.owner(pid)
+            for pid, owner in self.strays.items():
+                if owner.verdict if owner else not self.mains:
+                    kill(pid, signal.SIGKILL)
+        haunted = set(self.strays.values())
+        for task in self.buried:
+            if task not in haunted and task.verdict is not None:
+                self.end(task, task.verdict)
+        self.buried = [task for task in self.buried if task.record is None]
+
+    def end(self, task: Task, record: Message) -> None:
+        """Keep and tell how a task ended, now that all of it has."""
+        record["id"], record["ran"] = task.id, round(now() - task.since, 6)
+        task.record, task.since = record, now()
+        self.dying.pop(task.id, None)
+        self.kept.append(record)
+        self.told.append(record)
+
+    def owner(self, pid: int) -> Task | None:
+        """Whose a stray is: by its session, else by the marker in its environment."""
+        suspects = [*self.mains.values(), *self.buried]
+        with contextlib.suppress(OSError, IndexError):
+            session = place_of(pid)[2]
+            for task in suspects:
+                if task.pid == session:
+                    return task
+        environment = environment_of(pid)
+        marker = b"%b.%b" % (
+            environment.get(b"PYTQ_TASK", b""),
+            environment.get(b"PYTQ_ATTEMPT", b""),
+        )
+        for task in suspects:
+            if task.marker == marker:
+                return task
+        return suspects[0] if len(suspects) == 1 else None
+
+    def reach(self, task: Task, *numbers: int) -> None:
+        """Signal the whole tree of a task, whatever sessions its parts have fled to."""
+        places, me = processes(), os.getpid()
+        families: dict[int, list[int]] = {}
+        for pid, (parent, _, _) in places.items():
+            families.setdefault(parent, []).append(pid)
+        tree = {pid for pid, place in places.items() if place[2] == task.pid}
+        strays = set(families.get(me, ())) - self.mains.keys()
+        rest = [*tree, task.pid, *(pid for pid in strays if self.owner(pid) is task)]
+        while rest:
+            pid = rest.pop()
+            tree.add(pid)
+            rest += [child for child in families.get(pid, ()) if child not in tree]
+        for number in numbers:
+            with contextlib.suppress(OSError):
+                os.killpg(task.pid, number)
+            for pid in tree:
+                if places.get(pid, (0, 0, 0))[1] != task.pid:
+                    kill(pid, number)
+
+    # --- time
+
+    def check_deadlines(self) -> None:
+        """End what outlived its lease, kill what outlived its grace."""
+        if not self.mains:
+            return
+        if self.deadline and now() >= self.deadline:
+            for task in self.mains.values():
+                if not task.kill_at:
+                    task.cause = "lease"
+                    self.terminate(task, GRACE_SECONDS)
+        for task in [task for task in self.dying.values() if now() >= task.kill_at]:
+            task.kill_at = now() + GRACE_SECONDS
+            self.reach(task, signal.SIGKILL)
+
+    def patience(self) -> float | None:
+        """How long the loop may sleep."""
+        if not self.mains and not self.buried:
+            return None if self.agent else max(0.0, self.alone_since + IDLE_SECONDS - now())
+        soonest = [task.kill_at for task in self.dying.values()]
+        if self.deadline:
+            soonest.append(min(self.deadline, now() + LEASE_CHECK_SECONDS))
+        return max(0.0, min(soonest) - now()) if soonest else None
+
+    def may_go(self) -> bool:
+        """Whether nobody would miss this process."""
+        if self.mains or self.buried:
+            return False
+        alone = self.agent is None and now() - self.alone_since >= IDLE_SECONDS
+        return alone or self.leaving
+
+
+ORDERS = {
+    "signal": Keeper.signal,
+    "forget": Keeper.forget,
+    "lease": Keeper.lease,
+    "shutdown": Keeper.shut_down,
+}
+
+
+def listener() -> socket.socket:
+    """The door for agents of this user."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink("keeper.sock")
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)
+    door.bind("keeper.sock")  # relative: an absolute path may be longer than a socket's can be
+    os.umask(mask)
+    door.listen(8)
+    return door
