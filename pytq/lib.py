@@ -105,9 +105,22 @@ class Server:
         self.address = address.parse(given)
         self.timeout = timeout
         self._keeps = background
-        self._behind = Background(
-            lambda: Client(self.address, token=token, patience=timeout, resolver=Resolver())
+        self._token = token
+        self._open()
+
+    def _open(self) -> None:
+        self._process = os.getpid()
+        self._background = Background(
+            lambda: Client(
+                self.address, token=self._token, patience=self.timeout, resolver=Resolver()
+            )
         )
+
+    @property
+    def _behind(self) -> Background:
+        if self._process != os.getpid():  # a fork has the object, but not its thread
+            self._open()
+        return self._background
 
     def __enter__(self) -> Self:
         return self

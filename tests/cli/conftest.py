@@ -89,11 +89,15 @@ def _await_server(address: str, child: subprocess.Popen[bytes], log: Path) -> No
     raise AssertionError(log.read_text())
 
 
+HANG = "hang"
+
+
 class Script:
-    """A server that answers what it was told to: (status, JSON), or None to hang up."""
+    """A server that answers what it was told to: (status, JSON), HANG, or None to hang up."""
 
     def __init__(self) -> None:
-        self.answers: list[tuple[int, Any] | None] = []
+        self.answers: list[tuple[int, Any] | str | None] = []
+        self.released = threading.Event()
         self.seen: list[dict[str, Any]] = []
         script = self
 
@@ -110,11 +114,15 @@ class Script:
                     }
                 )
                 answer = script.answers.pop(0)
+                if answer == HANG:
+                    script.released.wait(30)
+                    return
                 if answer is None:
                     self.connection.shutdown(socket.SHUT_RDWR)
                     return
-                data = json.dumps(answer[1]).encode()
-                self.send_response(answer[0])
+                status, content = answer
+                data = json.dumps(content).encode()
+                self.send_response(int(status))
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
@@ -130,6 +138,7 @@ class Script:
         self._thread.start()
 
     def close(self) -> None:
+        self.released.set()
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()

@@ -3,8 +3,10 @@
 import base64
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -199,3 +201,22 @@ def test_the_token_is_sent(script: Any) -> None:
     )
 
     assert script.seen[0]["token"] == "Bearer secret"  # noqa: S105 - a test's own
+
+
+def test_ctrl_c_leaves_the_task_alone(script: Any) -> None:
+    """Ctrl-C while waiting says that the task goes on and how to cancel it."""
+    script.answers = [(201, {"ids": [5]}), "hang"]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "pytq.cli.main", "launch", "-s", script.address, "-w", "true"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while len(script.seen) < 2:
+        time.sleep(0.02)
+
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=20)
+
+    assert child.returncode == 130
+    assert "pytq task cancel 5" in said
+    assert "Traceback" not in said

@@ -202,3 +202,20 @@ def test_created_is_a_task_reference(server: Server) -> None:
     server.task_delete(task)
     with pytest.raises(NotFoundError):
         server.task_get(task)
+
+
+def test_a_fork_goes_on_working(server: Server) -> None:
+    """A process forked while a server object lives can use that object."""
+    code = (
+        "import multiprocessing as m\n"
+        "from pytq.lib import *\n"
+        f"s = Server({str(server.address)!r})\n"
+        "s.counts()\n"
+        "def go(): s.task_create('true', batch='forked').id\n"
+        "p = m.get_context('fork').Process(target=go); p.start(); p.join(20)\n"
+        "s.task_create('true', batch='forked').id\n"
+    )
+
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=40)
+
+    assert server.counts("forked").pending == 2
