@@ -7,7 +7,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from fake_queue import FakeQueue
 
-from pytq.server.api import add_routes, middlewares
+from pytq.server.api import HTTP, add_routes, middlewares
 
 Client = TestClient[web.Request, web.Application]
 
@@ -26,5 +26,7 @@ def app(queue: FakeQueue) -> web.Application:
 
 @pytest.fixture
 async def client(app: web.Application) -> AsyncIterator[Client]:
-    async with TestClient(TestServer(app)) as client:
+    server = TestServer(app)
+    await server.start_server(**HTTP)
+    async with TestClient(server) as client:
         yield client

@@ -1,6 +1,7 @@
 """REST: reads requests, asks the queue, shows answers. All that aiohttp.web means to PYTQ."""
 
 from collections.abc import Iterable
+from typing import Any, Final
 
 from aiohttp.typedefs import Middleware
 
@@ -8,7 +9,12 @@ from pytq.server.api.errors import show_problems
 from pytq.server.api.guards import guard
 from pytq.server.api.routes import add_routes
 
-__all__ = ["add_routes", "middlewares"]
+__all__ = ["HTTP", "add_routes", "middlewares"]
+
+# How aiohttp is to read HTTP: `web.AppRunner(app, **HTTP)`. A query of a thousand ids is longer
+# than aiohttp's usual 8 KiB, and packed bodies stay packed, so that none unpacks before `Body`
+# has refused it.
+HTTP: Final[dict[str, Any]] = {"auto_decompress": False, "max_line_size": 32 * 1024}
 
 
 def middlewares(bound: Iterable[str] = ()) -> list[Middleware]:
