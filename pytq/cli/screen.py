@@ -15,6 +15,7 @@ from pytq.schema.tasks import TaskSpec
 from pytq.schema.views import Counts, Reason
 
 _WIDTH_WITHOUT_TERMINAL: Final = 200
+_WIDE: Final = frozenset({"COMMAND", "REASON", "NAME", "WHY"})
 _STEP: Final = 1024
 COLOURS: Final = {
     "waiting": "dim",
@@ -46,13 +47,15 @@ def cell(value: object) -> Text:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A table of plain cells."""
+    """A table of plain cells, a line for each row; where room is short, the wide columns give."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        wide = column in ("COMMAND", "REASON", "NAME")
-        shown.add_column(column, no_wrap=True, overflow="ellipsis" if wide else "fold")
+        shown.add_column(column, no_wrap=column not in _WIDE)
     for row in rows:
-        shown.add_row(*map(cell, row))
+        cells = [cell(value) for value in row]
+        for one in cells:
+            one.no_wrap, one.overflow = True, "ellipsis"
+        shown.add_row(*cells)
     return shown
 
 
