@@ -190,6 +190,7 @@ async def test_up_to_twenty_errors_are_told(client: Client) -> None:
         b"[" + b"{}," * 1_000_000 + b"{}]",
         b'[{"command":[' + b"1," * 900_000 + b"1]}]",
         b'{"command":[' + b"1," * 90_000 + b"1]}",
+        b'[{"command":"x","env":{' + b'"":1,' * 900_000 + b'"":1}}]',
         b'{"command":[' + b"1," * 1_500_000 + b"1]}",
         b'{"command":"x","env":{' + b'"":1,' * 99_000 + b'"":1}}',
         b"[" + b",".join([b'{"command":"x"}'] * (limits.TASKS_PER_REQUEST + 1)) + b"]",

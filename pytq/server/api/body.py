@@ -69,8 +69,7 @@ class Body:
     def read(self, raw: bytes) -> Any:
         """The object, or the list, that a body says."""
         many = self._many if _LIST.match(raw) else None
-        if raw.count(b",") > (VALUES_PER_LIST if many else VALUES_PER_OBJECT):
-            raise TooLargeError("there are too many values in one request", cure="split it")
+        _refuse_bulk(raw, listed=many is not None)
         try:
             return _validated(many or self._one, raw)
         except ValidationError as error:
@@ -95,6 +94,17 @@ class Body:
             if len(found) >= explain.SHOWN:
                 break
         return found
+
+
+def _refuse_bulk(raw: bytes, *, listed: bool) -> None:
+    values = raw.count(b",")
+    if values <= VALUES_PER_OBJECT:
+        return
+    if not listed or values > VALUES_PER_LIST:
+        raise TooLargeError("there are too many values in one request", cure="split it")
+    for position, item in enumerate(_parsed(raw)):
+        if to_json(item).count(b",") > VALUES_PER_OBJECT:
+            raise TooLargeError("there are too many values in one task", field=str(position))
 
 
 def _is_list(shape: Any) -> bool:
