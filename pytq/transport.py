@@ -17,7 +17,7 @@ from yarl import URL
 
 from pytq.schema import address, limits
 from pytq.schema.endpoints import ENDPOINTS, PREFIX, Endpoint
-from pytq.schema.problems import Problem, PytqError
+from pytq.schema.problems import InvalidError, Problem, PytqError
 
 T = TypeVar("T")
 
@@ -103,7 +103,11 @@ class Transport:
         given = server or os.environ.get("PYTQ_SERVER") or address.DEFAULT_SERVER
         self.address = given if isinstance(given, address.Address) else address.parse(given)
         self.patience = patience
-        self._token = token if token is not None else os.environ.get("PYTQ_TOKEN", "").strip()
+        self._token = os.environ.get("PYTQ_TOKEN", "").strip() if token is None else token
+        if not (self._token.isascii() and self._token.isprintable()):
+            raise InvalidError(
+                "the token holds characters that no token has", cure="set PYTQ_TOKEN anew"
+            )
         self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
 

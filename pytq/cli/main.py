@@ -1,5 +1,6 @@
 """The one `pytq` command: finds the subcommand and imports nothing but its file."""
 
+import os
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,10 @@ def main(argv: list[str] | None = None) -> int:
         return int(module.run(args))
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone; keep the interpreter from noticing it again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
 
 
 def worker() -> int:

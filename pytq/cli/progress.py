@@ -9,6 +9,7 @@ from typing import Final
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -55,7 +56,7 @@ def picture(counts: Counts, workers: Sequence[WorkerView], rate: float) -> Rende
     for status in Counts.model_fields:
         tally.add_column(Text(status, style=screen.COLOURS[status]), justify="right")
     tally.add_row(*(str(amount) for amount in counts.model_dump().values()))
-    bar = ProgressBar(total=max(1, total(counts)), completed=ended(counts), width=60)
+    bar = Padding(ProgressBar(max(1, total(counts)), ended(counts), width=60), 0)
     tempo = Text(f"{ended(counts)} of {total(counts)} tasks ended, {rate:.0f} per second")
     crew = screen.table(
         ("WORKER", "STATUS", "RUNNING", "HELD", "CONCURRENCY", "CPU %"),
