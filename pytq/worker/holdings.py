@@ -1,0 +1,168 @@
+"""What a worker holds: executions by phase, slots, and the ways in and out. Pure."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Final
+
+from pytq.schema import limits
+from pytq.schema.frames import Ref
+from pytq.schema.states import Outcome, Phase, Signal
+from pytq.schema.tasks import TaskSpec
+from pytq.schema.views import WorkerSettings
+from pytq.worker import verdicts
+from pytq.worker.moves import (
+    Action,
+    Drop,
+    Event,
+    SendSignal,
+    SetDeadline,
+    StageOut,
+    StopStaging,
+    TellEnded,
+    TellPhase,
+    Verdict,
+)
+
+SHORT_SECONDS: Final = 0.25  # a task that takes longer needs no pipeline
+PIPELINE_SECONDS: Final = 0.075  # a report and its answer, generously
+WEIGHT: Final = 0.2  # of the latest execution in the mean
+
+
+@dataclass(slots=True, eq=False)
+class Execution:
+    """One execution that this worker holds."""
+
+    ref: Ref
+    spec: TaskSpec
+    phase: Phase = Phase.ASSIGNED
+    step: int = 0
+    leased: float = 0.0
+    paused: bool = False
+    fenced: bool = False
+    why: str = ""  # why it was told to end: a cause that the keeper repeats
+    due: verdicts.Finding | None = None  # its outcome, should the outputs be safe
+    exit_code: int | None = None
+    cpu: float | None = None
+    memory: int | None = None
+    entered: dict[Phase, float] = field(default_factory=dict)
+    story: list[Event] = field(default_factory=list)
+
+
+class Holdings:
+    """All executions of a worker."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self.settings = settings
+        self.stopping = False
+        self.executions: dict[Ref, Execution] = {}
+        self.phases: dict[Phase, dict[Ref, Execution]] = {phase: {} for phase in Phase}
+        self.mean = math.inf  # seconds that recent executions kept a slot
+        self.actions: list[Action] = []
+
+    # --- what others may ask
+
+    @property
+    def busy(self) -> int:
+        """How many slots are taken."""
+        return len(self.phases[Phase.RUNNING]) + len(self.phases[Phase.UPLOADING])
+
+    @property
+    def room(self) -> int:
+        """How many executions may be anything but untouched."""
+        return self.settings.concurrency + self.settings.prefetch
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing new may start."""
+        return self.stopping or self.settings.paused or self.settings.draining
+
+    @property
+    def pipeline(self) -> int:
+        """How many leases to hold ahead, untouched."""
+        if self.mean >= SHORT_SECONDS or not self.settings.concurrency:
+            return 0
+        rate = self.settings.concurrency / max(self.mean, 1e-3)
+        return min(limits.PIPELINE, math.ceil(rate * PIPELINE_SECONDS))
+
+    @property
+    def capacity(self) -> int:
+        """How many open executions this worker is willing to hold."""
+        return 0 if self.closed else self.room + self.pipeline
+
+    @property
+    def hungry(self) -> bool:
+        """Whether the next free slot would stay empty."""
+        return not (
+            self.phases[Phase.ASSIGNED]
+            or self.phases[Phase.READY]
+            or self.phases[Phase.DOWNLOADING]
+        )
+
+    def add(self, execution: Execution, event: Event) -> None:
+        """Take an execution in."""
+        execution.story.append(event)
+        self.executions[execution.ref] = execution
+        self.phases[execution.phase][execution.ref] = execution
+
+    def enter(self, execution: Execution, phase: Phase, now: float) -> None:
+        """Go on to a phase; tell it, and watch its time limit."""
+        del self.phases[execution.phase][execution.ref]
+        execution.phase = phase
+        execution.entered[phase] = now
+        self.phases[phase][execution.ref] = execution
+        if phase is not Phase.ENDED:
+            self.actions.append(TellPhase(execution.ref, phase, now))
+            seconds = verdicts.timeout(execution.spec.timeouts, phase)
+            if seconds is not None:
+                self.actions.append(SetDeadline(execution.ref, phase, seconds))
+
+    def carry_away(self, execution: Execution, now: float, finding: verdicts.Finding) -> None:
+        """Stage the outputs out, of a failure too; of what nobody waits for, not."""
+        if execution.spec.outputs and finding.outcome in verdicts.WITH_OUTPUTS:
+            execution.due = finding
+            self.enter(execution, Phase.UPLOADING, now)
+            self.actions.append(StageOut(execution.ref))
+        else:
+            self.end(execution, now, finding)
+
+    def signal(self, execution: Execution, signal: Signal) -> None:
+        """Have the processes of an execution signalled."""
+        order = SendSignal(execution.ref, execution.step, signal, execution.why)
+        self.actions.append(order)
+
+    def leave(self, execution: Execution, now: float, finding: verdicts.Finding) -> None:
+        """End an execution that has no processes, whatever it was doing."""
+        if execution.phase in (Phase.DOWNLOADING, Phase.UPLOADING):
+            self.actions.append(StopStaging(execution.ref))
+        self.end(execution, now, finding)
+
+    def end(self, execution: Execution, now: float, finding: verdicts.Finding) -> None:
+        """Give an execution its outcome."""
+        started = execution.entered.get(Phase.RUNNING)
+        if started is not None and finding.outcome is not Outcome.LOST:
+            spent = now - started
+            known = math.isfinite(self.mean)
+            self.mean = self.mean + WEIGHT * (spent - self.mean) if known else spent
+        if execution.fenced:
+            self.drop(execution)
+            return
+        self.enter(execution, Phase.ENDED, now)
+        verdict = Verdict(
+            finding.outcome,
+            execution.entered.pop(Phase.ENDED),
+            finding.cause,
+            finding.detail,
+            execution.exit_code,
+            execution.entered,
+            execution.cpu,
+            execution.memory,
+        )
+        steps = 0 if started is None else execution.step + 1
+        self.actions.append(TellEnded(execution.ref, verdict, steps))
+
+    def drop(self, execution: Execution) -> None:
+        """Let an execution go, and all that is kept of it."""
+        del self.executions[execution.ref]
+        del self.phases[execution.phase][execution.ref]
+        started = Phase.RUNNING in execution.entered
+        self.actions.append(Drop(execution.ref, execution.step + 1 if started else 0))

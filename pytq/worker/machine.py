@@ -1,0 +1,186 @@
+"""What a worker does next: events in, actions out. Touches nothing, reads no clock.
+
+Slots: an execution takes one from the start of its first step until its outcome, the carrying
+away of its outputs included, so that slow stores cannot pile up finished work. Up to `prefetch`
+more may be staged ahead. Leases beyond that, the pipeline, lie untouched: they are for tasks so
+short that asking for the next one would take longer than running it.
+"""
+
+import math
+from typing import Final
+
+from pytq.schema.frames import Ref
+from pytq.schema.states import NOT_STARTED, Phase
+from pytq.schema.views import WorkerSettings
+from pytq.worker import verdicts
+from pytq.worker.holdings import Execution, Holdings
+from pytq.worker.lives import MOVES
+from pytq.worker.moves import (
+    Action,
+    Event,
+    ExecutionEvent,
+    KeeperLost,
+    Leased,
+    Restored,
+    SetDeadline,
+    SettingsChanged,
+    StageIn,
+    StartStep,
+    Ticked,
+    TookBack,
+    WorkerStopped,
+)
+
+WAITED_SECONDS: Final = 1.0  # a pipelined lease that waited so long should go elsewhere
+STORY: Final = 20  # events remembered of each execution
+
+
+class ImpossibleMove(RuntimeError):  # noqa: N818 - a bug's name, not an error to handle
+    """An event that cannot happen in this phase; the text tells what had happened before."""
+
+
+class Machine(Holdings):
+    """A worker's mind."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        super().__init__(settings)
+        self.ceiling = settings.concurrency  # busy slots that are legal since the last change
+
+    # --- events
+
+    def on(self, event: Event, now: float) -> list[Action]:
+        """Take one event in; return what is to be done."""
+        self.actions = []
+        match event:
+            case Leased():
+                if event.ref not in self.executions:
+                    self.add(Execution(event.ref, event.spec, leased=now), event)
+            case Restored():
+                self._restore(event, now)
+            case SettingsChanged():
+                self._change(event.settings, now)
+            case TookBack():
+                self._return(event.count, now)
+            case WorkerStopped():
+                self._stop(now)
+            case KeeperLost():
+                self._lose_running(now)
+            case Ticked():
+                self._tire(now)
+            case _:
+                self._move(event, now)
+        self._fill(now)
+        return self.actions
+
+    def _move(self, event: ExecutionEvent, now: float) -> None:
+        execution = self.executions.get(event.ref)
+        if execution is None:
+            return  # settled or fenced while the event was on its way
+        story = execution.story
+        story.append(event)
+        move = MOVES.get((execution.phase, type(event)))
+        if move is None:
+            told = "; ".join(map(repr, story[-STORY:]))
+            raise ImpossibleMove(f"{event!r} while {execution.phase}, after: {told}")
+        if len(story) > 2 * STORY:
+            del story[:STORY]
+        move(self, execution, event, now)
+
+    def _restore(self, event: Restored, now: float) -> None:
+        execution = Execution(event.ref, event.spec, event.phase, event.step, leased=now)
+        execution.cpu, execution.memory = event.cpu or None, event.memory or None
+        if event.since:
+            execution.entered[event.phase] = event.since
+        self.add(execution, event)
+        seconds = verdicts.timeout(event.spec.timeouts, event.phase)
+        if seconds is not None:
+            left = max(0.0, event.since + seconds - now)
+            self.actions.append(SetDeadline(event.ref, event.phase, left))
+
+    # --- the worker as a whole
+
+    def _change(self, settings: WorkerSettings, now: float) -> None:
+        before, moved = self.room, settings.batch != self.settings.batch
+        self.settings = settings
+        self.ceiling = max(settings.concurrency, self.busy)
+        if self.closed or moved:
+            self._return(len(self.executions), now)
+        elif self.room < before:
+            unstarted = sum(len(self.phases[phase]) for phase in NOT_STARTED)
+            self._return(unstarted - max(0, self.room - self.busy), now)
+
+    def _return(self, count: int, now: float) -> None:
+        """Hand back what has not started: the untouched first, the youngest first."""
+        for phase in (Phase.ASSIGNED, Phase.READY, Phase.DOWNLOADING):
+            for execution in list(reversed(self.phases[phase].values()))[: max(0, count)]:
+                count -= 1
+                self.leave(execution, now, verdicts.RETURNED)
+
+    def _stop(self, now: float) -> None:
+        self.stopping = True
+        self._return(len(self.executions), now)
+        for execution in list(self.phases[Phase.UPLOADING].values()):
+            self.leave(execution, now, verdicts.STOPPED)
+        for execution in self.phases[Phase.RUNNING].values():
+            execution.why = execution.why or "stopped"
+
+    def _lose_running(self, now: float) -> None:
+        for execution in list(self.phases[Phase.RUNNING].values()):
+            self.end(execution, now, verdicts.KEEPER_LOST)
+
+    def _tire(self, now: float) -> None:
+        late = [e for e in self.phases[Phase.ASSIGNED].values() if now - e.leased > WAITED_SECONDS]
+        for execution in late:
+            self.mean = math.inf  # tasks are not short any more
+            self.leave(execution, now, verdicts.RETURNED)
+
+    def _fill(self, now: float) -> None:
+        """Give free slots to what is ready, free room to what waits; first come, first served."""
+        if self.closed:
+            self._return(len(self.executions), now)
+            return
+        ready, waiting = self.phases[Phase.READY], self.phases[Phase.ASSIGNED]
+        if not ready and not waiting:
+            return
+        free = self.settings.concurrency - self.busy
+        for execution in [e for e in ready.values() if not e.paused][: max(0, free)]:
+            self._run(execution, now)
+        room = self.room - self.busy - len(ready) - len(self.phases[Phase.DOWNLOADING])
+        for execution in list(waiting.values())[: max(0, room)]:
+            if execution.spec.mounts:
+                self.enter(execution, Phase.DOWNLOADING, now)
+                self.actions.append(StageIn(execution.ref))
+            elif self.busy < self.settings.concurrency and not execution.paused:
+                self._run(execution, now)
+            else:
+                self.enter(execution, Phase.READY, now)
+
+    def _run(self, execution: Execution, now: float) -> None:
+        self.enter(execution, Phase.RUNNING, now)
+        self.actions.append(StartStep(execution.ref, 0))
+
+    # --- for tests
+
+    def validate(self) -> None:
+        """Raise AssertionError when what this machine believes cannot be."""
+        held: dict[Ref, Execution] = {}
+        for executions in self.phases.values():
+            held |= executions
+        self.ceiling = min(self.ceiling, max(self.busy, self.settings.concurrency))
+        staged = len(self.phases[Phase.DOWNLOADING]) + len(self.phases[Phase.READY])
+        beliefs = {
+            "each in the room of its phase": all(
+                execution.phase is phase
+                for phase, executions in self.phases.items()
+                for execution in executions.values()
+            ),
+            "each in one room": held == self.executions,
+            "no more busy than slots": self.busy <= self.ceiling,
+            "no more staged than room": not staged
+            or self.busy + staged <= max(self.room, self.ceiling),
+            "closed means empty hands": not self.closed
+            or not any(self.phases[phase] for phase in NOT_STARTED),
+        }
+        wrong = [belief for belief, holds in beliefs.items() if not holds]
+        if wrong:
+            raise AssertionError(wrong)

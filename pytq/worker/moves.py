@@ -1,0 +1,284 @@
+"""What happens to a worker (events, in the past tense) and what it does (actions, imperative).
+
+Events go into the machine, actions come out of it; both are plain facts without behaviour.
+"""
+
+from dataclasses import dataclass, field
+
+from pytq.schema.frames import Ref
+from pytq.schema.states import Cause, Outcome, Phase, Signal
+from pytq.schema.tasks import TaskSpec
+from pytq.schema.views import WorkerSettings
+
+# --- events
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """The server handed over an execution, and the journal has it."""
+
+    ref: Ref
+    spec: TaskSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """An execution of the agent before this one was found again."""
+
+    ref: Ref
+    spec: TaskSpec
+    phase: Phase
+    step: int = 0
+    since: float = 0.0  # when it entered the phase
+    cpu: float = 0.0  # of the steps before this one
+    memory: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StagedIn:
+    """All inputs are in place."""
+
+    ref: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class StageInFailed:
+    """An input cannot be had; the detail names it."""
+
+    ref: Ref
+    detail: str
+    cause: Cause = Cause.INPUT
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """The keeper has started a step."""
+
+    ref: Ref
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailedToStart:
+    """A step could not be started; nothing of it ran."""
+
+    ref: Ref
+    step: int
+    detail: str
+    cause: Cause = Cause.COMMAND
+
+
+@dataclass(frozen=True, slots=True)
+class StepExited:
+    """A step has ended, and its whole process tree with it."""
+
+    ref: Ref
+    step: int
+    code: int | None = None
+    signal: int | None = None
+    cpu: float = 0.0
+    memory: int = 0
+    cause: str = ""  # why the keeper ended it; empty when it ended by itself
+
+
+@dataclass(frozen=True, slots=True)
+class StagedOut:
+    """All outputs are safe."""
+
+    ref: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class StageOutFailed:
+    """An output could not be made safe; the detail names it."""
+
+    ref: Ref
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlinePassed:
+    """A phase took longer than its task allows."""
+
+    ref: Ref
+    phase: Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Signalled:
+    """A person wants an execution paused, resumed or ended."""
+
+    ref: Ref
+    signal: Signal
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The server has stored the outcome."""
+
+    ref: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Fenced:
+    """The execution is not ours any more."""
+
+    ref: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsChanged:
+    """An operator turned a knob."""
+
+    settings: WorkerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class TookBack:
+    """The server wants so many executions that have not started."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeeperLost:
+    """The keeper died, and with it everything that ran."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStopped:
+    """This worker is to end, with all that runs on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """A little time has passed."""
+
+
+ExecutionEvent = (
+    StagedIn
+    | StageInFailed
+    | StepStarted
+    | StepFailedToStart
+    | StepExited
+    | StagedOut
+    | StageOutFailed
+    | DeadlinePassed
+    | Signalled
+    | Settled
+    | Fenced
+)
+Event = (
+    ExecutionEvent
+    | Leased
+    | Restored
+    | SettingsChanged
+    | TookBack
+    | KeeperLost
+    | WorkerStopped
+    | Ticked
+)
+
+# --- actions
+
+
+@dataclass(frozen=True, slots=True)
+class StageIn:
+    """Bring the inputs."""
+
+    ref: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class StartStep:
+    """Have the keeper start a step."""
+
+    ref: Ref
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class StageOut:
+    """Carry the outputs away."""
+
+    ref: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class StopStaging:
+    """Nobody wants these inputs or outputs any more."""
+
+    ref: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class SendSignal:
+    """Have the keeper signal the process tree of a step."""
+
+    ref: Ref
+    step: int
+    signal: Signal
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetDeadline:
+    """Feed `DeadlinePassed` in so many seconds, should the phase last."""
+
+    ref: Ref
+    phase: Phase
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TellPhase:
+    """Tell the server that a phase was entered, or that it is paused."""
+
+    ref: Ref
+    phase: Phase
+    at: float
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How an execution ended, with its history. Times are this machine's, since boot."""
+
+    outcome: Outcome
+    ended: float
+    cause: Cause | None = None
+    detail: str = ""
+    exit_code: int | None = None
+    entered: dict[Phase, float] = field(default_factory=dict)
+    cpu: float | None = None
+    memory: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TellEnded:
+    """Write the verdict down, then tell it until it is settled."""
+
+    ref: Ref
+    verdict: Verdict
+    steps: int  # so many the keeper may forget
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Forget the execution altogether: it is settled, or another's."""
+
+    ref: Ref
+    steps: int = 0
+
+
+Action = (
+    StageIn
+    | StartStep
+    | StageOut
+    | StopStaging
+    | SendSignal
+    | SetDeadline
+    | TellPhase
+    | TellEnded
+    | Drop
+)

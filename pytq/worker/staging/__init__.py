@@ -1,0 +1,1 @@
+"""How inputs come and outputs go: one file per URI scheme."""

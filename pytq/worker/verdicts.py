@@ -1,0 +1,96 @@
+"""What the end of a step means: outcome, cause, and a sentence for people."""
+
+import signal
+from dataclasses import dataclass
+from typing import Final
+
+from pytq.schema.states import Cause, Outcome, Phase
+from pytq.schema.tasks import Timeouts
+from pytq.worker.moves import StepExited
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """How something ended."""
+
+    outcome: Outcome
+    cause: Cause | None = None
+    detail: str = ""
+
+
+SUCCEEDED: Final = Finding(Outcome.SUCCEEDED)
+RETURNED: Final = Finding(Outcome.REFUSED, Cause.RETURNED, "handed back before it started")
+CANCELLED: Final = Finding(Outcome.CANCELLED, Cause.CANCELLED)
+STOPPED: Final = Finding(Outcome.LOST, Cause.LOST, "worker stopped")
+REBOOTED: Final = Finding(Outcome.LOST, Cause.LOST, "the machine was restarted under it")
+KEEPER_LOST: Final = Finding(
+    Outcome.LOST, Cause.LOST, "the process that held the tasks died, and they with it"
+)
+
+# Why the keeper ended a task, and what that makes of it.
+ENDED_FOR: Final = {
+    "cancelled": CANCELLED,
+    "timeout": Finding(Outcome.FAILED, Cause.TIMEOUT, "ran longer than its time limit"),
+    "lease": Finding(
+        Outcome.LOST, Cause.LOST, "stopped, as the server had not been heard for too long"
+    ),
+    "fenced": Finding(Outcome.LOST, Cause.LOST, "belongs to another worker by now"),
+    "stopped": STOPPED,
+    "vanished": KEEPER_LOST,
+}
+
+# What `ignore_error` looks away from: the command's own doing.
+IGNORABLE: Final = frozenset({Cause.EXIT, Cause.SIGNAL})
+
+# Outputs are carried away after these; of the others nobody waits for any.
+WITH_OUTPUTS: Final = frozenset({Outcome.SUCCEEDED, Outcome.FAILED})
+
+
+def of_exit(event: StepExited, why: str, steps: int) -> Finding:
+    """What a step's end makes of its execution; `why` is what it was told to end for, if it was."""
+    what = "the command" if steps == 1 else f"step {event.step + 1}"
+    by_order = ENDED_FOR.get(event.cause)
+    if by_order is not None:
+        return by_order
+    last = event.step + 1 == steps
+    if why and not (event.code == 0 and last):  # it ended just before the order reached it
+        return ENDED_FOR[why]
+    if event.signal is not None:
+        return Finding(Outcome.FAILED, Cause.SIGNAL, f"{what} was ended by {_name(event.signal)}")
+    if event.code:
+        return Finding(Outcome.FAILED, Cause.EXIT, f"{what} ended with exit code {event.code}")
+    return SUCCEEDED
+
+
+def of_lost_output(due: Finding | None, detail: str) -> Finding:
+    """What it makes of an execution that its output is not safe."""
+    if due is None or due.outcome is Outcome.SUCCEEDED:
+        return Finding(Outcome.FAILED, Cause.OUTPUT, detail)
+    return Finding(due.outcome, due.cause, f"{due.detail}; and its output is not safe: {detail}")
+
+
+def timeout(timeouts: Timeouts, phase: Phase) -> float | None:
+    """How long a phase may take."""
+    match phase:
+        case Phase.DOWNLOADING:
+            return timeouts.download
+        case Phase.RUNNING:
+            return timeouts.run
+        case Phase.UPLOADING:
+            return timeouts.upload
+        case _:
+            return None
+
+
+def of_timeout(phase: Phase, timeouts: Timeouts) -> Finding:
+    """What it makes of an execution that its inputs or outputs took too long."""
+    what = "inputs" if phase is Phase.DOWNLOADING else "outputs"
+    seconds = timeout(timeouts, phase)
+    return Finding(Outcome.FAILED, Cause.TIMEOUT, f"its {what} took longer than {seconds:g} s")
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
