@@ -38,7 +38,8 @@ PREFIX: Final = "/api/v1"
 Limit = Annotated[int, Field(ge=1, le=limits.PAGE_MAX)]
 Offset = Annotated[int, Field(ge=0, le=limits.ID_MAX)]
 Wait = Annotated[float, Field(ge=0, le=limits.WAIT_SECONDS)]
-Cursor = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[0-9]+(\.[0-9]+)?$")]
+# Eighteen digits always fit the databases' 64 bits.
+Cursor = Annotated[str, Field(pattern=r"^[0-9]{1,18}(\.[0-9]{1,18})?$")]
 Search = Annotated[Label, Field(description="part of a name")]
 
 

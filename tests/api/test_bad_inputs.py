@@ -307,6 +307,7 @@ async def raw_exchange(client: Client, head: str) -> bytes:
         ("limit=1&limit=2", "limit"),
         ("limit=" + "9" * 5_000, "limit"),
         ("after=garbage", "after"),
+        ("after=9223372036854775808", "after"),
         ("after=1;drop table", "after"),
         ("sort=;drop+table", "sort"),
         ("batch=%00", "batch"),
