@@ -5,11 +5,10 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from api_client import Client
 from fake_queue import FakeQueue
 
 from pytq.server.api import HTTP, add_routes, middlewares
-
-Client = TestClient[web.Request, web.Application]
 
 
 @pytest.fixture

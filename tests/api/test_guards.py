@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import WSServerHandshakeError, web
 from aiohttp.test_utils import TestClient, TestServer
-from conftest import Client
+from api_client import Client
 from fake_queue import FakeQueue
 
 from pytq.schema.problems import Problem

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp.test_utils import TestServer
-from conftest import Client
+from api_client import Client
 from openapi_spec_validator import validate
 from yarl import URL
 

@@ -4,7 +4,7 @@ import re
 from importlib.resources import files
 
 import pytest
-from conftest import Client
+from api_client import Client
 
 from pytq.server.api.page import VERSION
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import pytest
 from aiohttp import ServerDisconnectedError, web
 from aiohttp.test_utils import TestClient, TestServer
-from conftest import Client
+from api_client import Client
 from fake_queue import FakeQueue
 
 from pytq.schema.endpoints import OutputRange, TaskFilter, WorkerRemoval
