@@ -1,6 +1,8 @@
 """`pytq task|batch|worker`: what an operator sees and does, against a real server."""
 
 import json
+import subprocess
+import sys
 import uuid
 from typing import Any
 
@@ -102,3 +104,19 @@ def test_no_server_is_told(run: Any, port: int) -> None:
     assert done.returncode == 1
     assert "start one with `pytq server`" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_who_waits_hears_of_a_cancelled_task(run: Any, server: str, batch: str) -> None:
+    """A launch that waits for a task ends when somebody else cancels that task."""
+    words = ["launch", "-s", server, "-b", batch, "-w", "true"]
+    waiting = subprocess.Popen(
+        [sys.executable, "-m", "pytq.cli.main", *words], stderr=subprocess.PIPE, text=True
+    )
+    assert waiting.stderr is not None
+    task = waiting.stderr.readline().split()[1]
+
+    run("task", "cancel", task, server=server)
+    _, said = waiting.communicate(timeout=10)
+
+    assert waiting.returncode == 130
+    assert f"task {task} cancelled" in said
