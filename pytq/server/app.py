@@ -11,7 +11,7 @@ from aiohttp import web
 
 from pytq.schema import limits
 from pytq.schema.problems import InvalidError
-from pytq.server.api import add_routes, middlewares
+from pytq.server.api import HTTP, add_routes, middlewares
 from pytq.server.dispatcher import Dispatcher
 from pytq.server.link import PATH, Links
 from pytq.server.liveness import Liveness
@@ -59,7 +59,7 @@ async def serve(settings: ServerSettings, stop: asyncio.Event) -> None:
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     async with application(settings) as app:
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+        runner = web.AppRunner(app, **HTTP, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
         await runner.setup()
         try:
             await _listen(runner, settings)
