@@ -53,6 +53,7 @@ class Holdings:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
+        self.greeted = False  # the server may have fenced what is held: start nothing before
         self.stopping = False
         self.executions: dict[Ref, Execution] = {}
         self.phases: dict[Phase, dict[Ref, Execution]] = {phase: {} for phase in Phase}

@@ -22,7 +22,6 @@ from pytq.worker.moves import (
     StartStep,
     StepExited,
     StepFailedToStart,
-    StepStarted,
     StopStaging,
     TellPhase,
 )
@@ -145,7 +144,6 @@ _ON_TIME: Final[dict[tuple[Phase, type], Move]] = {
     (Phase.READY, DeadlinePassed): _ignore,
     (Phase.READY, Signalled): _signalled_idle,
     (Phase.READY, Fenced): _fenced,
-    (Phase.RUNNING, StepStarted): _ignore,
     (Phase.RUNNING, StepFailedToStart): _step_failed,
     (Phase.RUNNING, StepExited): _step_exited,
     (Phase.RUNNING, DeadlinePassed): _late,
@@ -166,7 +164,6 @@ _TOO_LATE: Final[dict[tuple[Phase, type], Move]] = {
     for late in (
         StagedIn,
         StageInFailed,
-        StepStarted,
         StepFailedToStart,
         StepExited,
         StagedOut,

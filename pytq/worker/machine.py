@@ -7,6 +7,7 @@ short that asking for the next one would take longer than running it.
 """
 
 import math
+from itertools import islice
 from typing import Final
 
 from pytq.schema.frames import Ref
@@ -19,7 +20,6 @@ from pytq.worker.moves import (
     Action,
     Event,
     ExecutionEvent,
-    KeeperLost,
     Leased,
     Restored,
     SetDeadline,
@@ -58,13 +58,12 @@ class Machine(Holdings):
             case Restored():
                 self._restore(event, now)
             case SettingsChanged():
+                self.greeted = True
                 self._change(event.settings, now)
             case TookBack():
                 self._return(event.count, now)
             case WorkerStopped():
                 self._stop(now)
-            case KeeperLost():
-                self._lose_running(now)
             case Ticked():
                 self._tire(now)
             case _:
@@ -124,10 +123,6 @@ class Machine(Holdings):
         for execution in self.phases[Phase.RUNNING].values():
             execution.why = execution.why or "stopped"
 
-    def _lose_running(self, now: float) -> None:
-        for execution in list(self.phases[Phase.RUNNING].values()):
-            self.end(execution, now, verdicts.KEEPER_LOST)
-
     def _tire(self, now: float) -> None:
         late = [e for e in self.phases[Phase.ASSIGNED].values() if now - e.leased > WAITED_SECONDS]
         for execution in late:
@@ -138,6 +133,7 @@ class Machine(Holdings):
         """Give free slots to what is ready, free room to what waits; first come, first served."""
         if self.closed:
             self._return(len(self.executions), now)
+        if self.closed or not self.greeted:
             return
         ready, waiting = self.phases[Phase.READY], self.phases[Phase.ASSIGNED]
         if not ready and not waiting:
@@ -146,7 +142,7 @@ class Machine(Holdings):
         for execution in [e for e in ready.values() if not e.paused][: max(0, free)]:
             self._run(execution, now)
         room = self.room - self.busy - len(ready) - len(self.phases[Phase.DOWNLOADING])
-        for execution in list(waiting.values())[: max(0, room)]:
+        for execution in list(islice(waiting.values(), max(0, room))):
             if execution.spec.mounts:
                 self.enter(execution, Phase.DOWNLOADING, now)
                 self.actions.append(StageIn(execution.ref))

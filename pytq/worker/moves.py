@@ -51,14 +51,6 @@ class StageInFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class StepStarted:
-    """The keeper has started a step."""
-
-    ref: Ref
-    step: int
-
-
-@dataclass(frozen=True, slots=True)
 class StepFailedToStart:
     """A step could not be started; nothing of it ran."""
 
@@ -141,11 +133,6 @@ class TookBack:
 
 
 @dataclass(frozen=True, slots=True)
-class KeeperLost:
-    """The keeper died, and with it everything that ran."""
-
-
-@dataclass(frozen=True, slots=True)
 class WorkerStopped:
     """This worker is to end, with all that runs on it."""
 
@@ -158,7 +145,6 @@ class Ticked:
 ExecutionEvent = (
     StagedIn
     | StageInFailed
-    | StepStarted
     | StepFailedToStart
     | StepExited
     | StagedOut
@@ -168,16 +154,7 @@ ExecutionEvent = (
     | Settled
     | Fenced
 )
-Event = (
-    ExecutionEvent
-    | Leased
-    | Restored
-    | SettingsChanged
-    | TookBack
-    | KeeperLost
-    | WorkerStopped
-    | Ticked
-)
+Event = ExecutionEvent | Leased | Restored | SettingsChanged | TookBack | WorkerStopped | Ticked
 
 # --- actions
 

@@ -37,6 +37,7 @@ ENDED_FOR: Final = {
     "fenced": Finding(Outcome.LOST, Cause.LOST, "belongs to another worker by now"),
     "stopped": STOPPED,
     "vanished": KEEPER_LOST,
+    "rebooted": REBOOTED,
 }
 
 # What `ignore_error` looks away from: the command's own doing.

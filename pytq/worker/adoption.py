@@ -1,0 +1,102 @@
+"""Takes over what the agent before this one held: the journal's books against the keeper's."""
+
+from collections import defaultdict
+
+from pytq.schema.frames import Lease, Ref
+from pytq.schema.states import Phase
+from pytq.worker import moves
+from pytq.worker.hands import Hands, event_of
+from pytq.worker.journal import Entry as Line
+from pytq.worker.keeping import Message
+from pytq.worker.outbox import Entry
+from pytq.worker.rooms import Room
+
+Records = dict[Ref, dict[int, Message]]
+
+
+def records_of(held: list[Message]) -> Records:
+    """The keeper's list by execution and step."""
+    records: Records = defaultdict(dict)
+    for message in held:
+        task, attempt, step = map(int, message["id"].split("."))
+        records[task, attempt][step] = message
+    return records
+
+
+def adopt(hands: Hands, lines: list[Line], held: list[Message], *, same_boot: bool) -> None:
+    """Go on with everything in the journal; end what only the keeper knows."""
+    records = records_of(held)
+    for line in lines:
+        steps = records.pop(line.ref, {})
+        if line.outcome is not None:
+            _take_outcome(hands, line, line.outcome)
+            hands.forgettable += [message["id"] for message in steps.values()]
+        elif not same_boot:
+            _take_started(hands, line, 0, 0.0, {})
+            hands.take(moves.StepExited(line.ref, 0, cause="rebooted"))
+        elif steps:
+            _go_on(hands, line, steps)
+        else:
+            _take_waiting(hands, line)
+    for steps in records.values():
+        _end_unknown(hands, steps)
+
+
+def reconcile(hands: Hands, held: list[Message]) -> None:
+    """The connection to the keeper broke: see what is left of what ran."""
+    records, unsent = records_of(held), hands.keeping.unsent
+    for ref, execution in list(hands.machine.phases[Phase.RUNNING].items()):
+        name = f"{ref[0]}.{ref[1]}.{execution.step}"
+        message = records.get(ref, {}).get(execution.step)
+        if message is None and name not in unsent:
+            hands.take(moves.StepExited(ref, execution.step, cause="vanished"))
+        elif message is not None and message["type"] != "started":
+            hands.hear([message])
+    for ref, steps in records.items():
+        if ref not in hands.machine.executions:
+            _end_unknown(hands, steps)
+
+
+def _take_outcome(hands: Hands, line: Line, outcome: str) -> None:
+    lease = Lease.model_validate_json(line.lease)
+    room = Room(line.room) if line.room else None
+    hands.take(moves.Restored(line.ref, lease.spec, Phase.ENDED))
+    hands.outbox.add(Entry.load(line.ref, outcome, room))
+
+
+def _take_waiting(hands: Hands, line: Line) -> None:
+    lease = Lease.model_validate_json(line.lease)
+    if line.room:
+        hands.lived_in[line.ref] = Room(line.room)
+    phase = Phase.READY if line.room else Phase.ASSIGNED
+    hands.take(moves.Restored(line.ref, lease.spec, phase))
+
+
+def _take_started(
+    hands: Hands, line: Line, step: int, since: float, before: dict[int, Message]
+) -> None:
+    lease = Lease.model_validate_json(line.lease)
+    ended = [message for message in before.values() if message["type"] == "exited"]
+    cpu = sum(message["cpu"] for message in ended)
+    memory = max((message["rss"] for message in ended), default=0)
+    hands.take(moves.Restored(line.ref, lease.spec, Phase.RUNNING, step, since, cpu, memory))
+
+
+def _go_on(hands: Hands, line: Line, steps: dict[int, Message]) -> None:
+    last = max(steps)
+    ago = max(message.get("ago", 0.0) + message.get("ran", 0.0) for message in steps.values())
+    room = hands.lived_in[line.ref] = Room(steps[last]["note"])
+    before = {step: message for step, message in steps.items() if step != last}
+    _take_started(hands, line, last, hands.clock() - ago, before)
+    hands.watch(line.ref, room)
+    if steps[last]["type"] != "started":
+        hands.take(event_of(line.ref, last, steps[last]))
+
+
+def _end_unknown(hands: Hands, steps: dict[int, Message]) -> None:
+    for message in steps.values():
+        if message["type"] == "started":
+            order = {"type": "signal", "id": message["id"], "signal": "kill", "cause": "fenced"}
+            hands.keeping.send(order)
+        else:
+            hands.forgettable.append(message["id"])

@@ -1,0 +1,168 @@
+"""What the worker and its server say to each other, and when."""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Sequence
+from typing import Final
+
+from pytq import __version__
+from pytq.schema import frames, limits
+from pytq.schema.states import Phase
+from pytq.schema.views import Load
+from pytq.worker import moves
+from pytq.worker.hands import Hands
+from pytq.worker.link import Frame, Link
+from pytq.worker.load import Machine
+from pytq.worker.options import WorkerOptions
+
+log = logging.getLogger(__name__)
+
+GATHER_SECONDS: Final = 0.025  # outcomes, while there is other work to go on with
+GATHER_OUTCOMES: Final = 64
+PROGRESS_SECONDS: Final = 0.05
+RENEW_SECONDS: Final = 1.0  # between two leases told to the keeper
+LEASE_SHARE: Final = 0.25  # of a lease that is very short, kept as margin
+
+
+class Dialogue:
+    """Frames in, events out; news in, reports out."""
+
+    def __init__(self, options: WorkerOptions, host: Machine, identity: str, hands: Hands) -> None:
+        self.hands = hands
+        self.machine, self.outbox = hands.machine, hands.outbox
+        self.load: Load | None = None  # goes with the next report
+        self.link = Link(options.link, options.token, self.hello, self.report, self.receive)
+        self._options, self._host, self._identity = options, host, identity
+        self._incarnation = uuid.uuid4().hex
+        self._lease_seconds = limits.LEASE_SECONDS
+        self._greeted = self._renewed = 0.0
+        self._settled = asyncio.Event()
+        self._owes_hello = False  # the next report must be sent, news or not
+
+    def hello(self) -> frames.Hello:
+        """Who we are and what we hold."""
+        settings, host = self.machine.settings, self._host
+        self._greeted = self.hands.clock()
+        return frames.Hello(
+            protocol=frames.PROTOCOL,
+            version=__version__,
+            name=self._options.name,
+            identity=self._identity,
+            incarnation=self._incarnation,
+            boot=host.boot,
+            hostname=host.hostname,
+            batch=settings.batch,
+            concurrency=settings.concurrency,
+            prefetch=settings.prefetch,
+            cpus=host.cpus,
+            memory=host.memory,
+            disk=host.disk,
+            held=[
+                frames.Held(task=execution.ref[0], attempt=execution.ref[1], phase=execution.phase)
+                for execution in self.machine.executions.values()
+                if not execution.fenced
+            ],
+        )
+
+    def report(self) -> frames.Report | None:
+        """Everything new, safe in the journal first; None when there is nothing to say now."""
+        self.hands.write_down()
+        if self.outbox.full or not (self.outbox.news or self._owes_hello or self.load):
+            return None
+        self._owes_hello = False
+        report = self.outbox.report(
+            self.hands.clock(), self.machine.capacity, self.machine.settings.version, self.load
+        )
+        self.load = None
+        if self.outbox.fresh:  # more output than fits in one
+            self.link.report_within(0)
+        return report
+
+    def receive(self, frame: Frame) -> None:
+        """Take in what the server says."""
+        if isinstance(frame, frames.Welcome):
+            self._welcome(frame)
+        elif isinstance(frame, frames.Orders):
+            self._follow(frame)
+
+    def speak_up(self) -> None:
+        """See to it that what is new is told in time."""
+        fresh = len(self.outbox.fresh)
+        if self.outbox.full:
+            return  # its answer will bring us back here
+        if fresh >= GATHER_OUTCOMES or (fresh and self.machine.hungry):
+            self.link.report_within(0)
+        elif fresh:
+            self.link.report_within(GATHER_SECONDS)
+        elif self.outbox.progress:
+            self.link.report_within(PROGRESS_SECONDS)
+
+    def beat(self, load: Load) -> None:
+        """A sign of life."""
+        self.load = load
+        self.outbox.repeat(self.hands.clock())
+        self.link.report_within(0)
+
+    def _welcome(self, welcome: frames.Welcome) -> None:
+        log.info("connected to %s as worker %d", self.link.url, welcome.worker)
+        self._lease_seconds = welcome.lease_seconds
+        self._renew(self._greeted)
+        self.outbox.begin_anew([tail for tails in self.hands.tails.values() for tail in tails])
+        self._owes_hello = True
+        events: list[moves.Event] = [moves.Fenced(ref) for ref in welcome.fenced]
+        self.hands.take(*events, moves.SettingsChanged(welcome.settings))
+        for execution in self.machine.executions.values():
+            if execution.paused:
+                told = moves.TellPhase(execution.ref, execution.phase, self._greeted, paused=True)
+                self.outbox.progress[execution.ref] = told
+        self.link.report_within(0)
+
+    def _follow(self, orders: frames.Orders) -> None:
+        if orders.answers is not None:
+            sent = self.outbox.answered(orders.answers)
+            if sent is not None and sent - self._renewed >= RENEW_SECONDS:
+                self._renew(sent)
+        if orders.leases:
+            self._accept(orders.leases)
+        events: list[moves.Event] = [moves.Settled(ref) for ref in orders.settled]
+        events += [moves.Fenced(ref) for ref in orders.fenced]
+        if orders.settings is not None:
+            self._owes_hello = True  # to say that they are in effect
+            events.append(moves.SettingsChanged(orders.settings))
+        if orders.take_back:
+            events.append(moves.TookBack(orders.take_back))
+        events += [moves.Leased((lease.task, lease.attempt), lease.spec) for lease in orders.leases]
+        events += [moves.Signalled((o.task, o.attempt), o.signal) for o in orders.signals]
+        self.hands.take(*events)
+        self._settled.set()
+        if orders.settings is not None or orders.signals or orders.take_back:
+            self.link.report_within(0)
+        self.speak_up()
+
+    def _accept(self, leases: Sequence[frames.Lease]) -> None:
+        """Into the journal before anything is done about them."""
+        self.hands.journal.accept(
+            ((lease.task, lease.attempt), lease.model_dump_json(exclude_defaults=True))
+            for lease in leases
+            if (lease.task, lease.attempt) not in self.machine.executions
+        )
+        self.hands.journal.commit()
+
+    def _renew(self, since: float) -> None:
+        """Tasks may run as long as the server will wait for us, less a margin."""
+        margin = min(limits.LEASE_MARGIN_SECONDS, self._lease_seconds * LEASE_SHARE)
+        left = since + self._lease_seconds - margin - self.hands.clock()
+        self._renewed = since
+        self.hands.keeping.send({"type": "lease", "seconds": max(0.0, left)})
+
+    async def all_heard(self) -> None:
+        """Wait until the server has settled everything, as long as it can be reached."""
+        while self.link.up and self.outbox.entries:
+            self._settled.clear()
+            await self._settled.wait()
+
+    @property
+    def still_running(self) -> int:
+        """How many executions have processes."""
+        return len(self.machine.phases[Phase.RUNNING])

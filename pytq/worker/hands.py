@@ -1,0 +1,308 @@
+"""Performs what the machine decided, and turns whatever comes of it into the next event."""
+
+import asyncio
+import errno
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from pytq.schema.frames import Ref
+from pytq.schema.states import Cause, Outcome, Stream
+from pytq.worker import moves
+from pytq.worker.journal import Journal
+from pytq.worker.keeping import Keeping, Message
+from pytq.worker.machine import Machine
+from pytq.worker.moves import Event
+from pytq.worker.outbox import SMALL_BYTES, Entry, Outbox
+from pytq.worker.output import Tail
+from pytq.worker.rooms import Room, Rooms
+from pytq.worker.runners import process
+from pytq.worker.staging import FULL, Stager, StagingError
+from pytq.worker.staging.file import Stopped
+
+log = logging.getLogger(__name__)
+
+WORDS: Final = {
+    errno.ENOENT: "command not found",
+    errno.EACCES: "not allowed to run",
+    errno.E2BIG: "the command or its environment is too long",
+}
+
+
+class Hands:
+    """Everything a worker does to the world, one method per action."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        journal: Journal,
+        rooms: Rooms,
+        stager: Stager,
+        host: process.Machine,
+        clock: Callable[[], float],
+    ) -> None:
+        self.machine = machine
+        self.journal = journal
+        self.rooms = rooms
+        self.stager = stager
+        self.host = host
+        self.clock = clock
+        self.outbox = Outbox()
+        self.keeping: Keeping
+        self.lived_in: dict[Ref, Room] = {}
+        self.tails: dict[Ref, list[Tail]] = {}
+        self.staging: dict[Ref, tuple[asyncio.Future[Any], threading.Event]] = {}
+        self.deadlines: dict[Ref, list[asyncio.TimerHandle]] = {}
+        self.forgettable: list[str] = []
+        self._events: deque[Event] = deque()
+        self._busy = False
+        self._acts: dict[type, Callable[[Any], None]] = {
+            moves.StageIn: self._stage_in,
+            moves.StartStep: self._start_step,
+            moves.StageOut: self._stage_out,
+            moves.StopStaging: self._stop_staging,
+            moves.SendSignal: self._send_signal,
+            moves.SetDeadline: self._set_deadline,
+            moves.TellPhase: self._tell_phase,
+            moves.TellEnded: self._tell_ended,
+            moves.Drop: self._drop,
+        }
+
+    def take(self, *events: Event) -> None:
+        """Feed events, perform what follows, until nothing follows."""
+        self._events.extend(events)
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._events:
+                for action in self.machine.on(self._events.popleft(), self.clock()):
+                    self._acts[type(action)](action)
+        finally:
+            self._busy = False
+        self.keeping.flush()
+
+    def write_down(self) -> None:
+        """Make outcomes safe; then the keeper need not remember them."""
+        self.journal.commit()
+        if self.forgettable:
+            self.keeping.send({"type": "forget", "ids": self.forgettable})
+            self.forgettable = []
+            self.keeping.flush()
+
+    def rooms_in_use(self) -> set[str]:
+        """Where something lies that is still needed."""
+        rooms = {room.path for room in self.lived_in.values()}
+        return rooms | {entry.room.path for entry in self.outbox.entries.values() if entry.room}
+
+    def look_at_output(self, most: int) -> None:
+        """See which running executions have written something."""
+        for ref, tails in self.tails.items():
+            for tail in tails:
+                if tail.look():
+                    self.outbox.grown[tail] = (ref, most)
+                    tail.free_disk()
+
+    # --- what the keeper tells
+
+    def hear(self, messages: list[Message]) -> None:
+        """Turn the keeper's lines into events."""
+        events: list[Event] = []
+        for message in messages:
+            kind = message["type"]
+            if kind in ("exited", "failed", "vanished"):
+                task, attempt, step = map(int, message["id"].split("."))
+                if (task, attempt) in self.machine.executions:
+                    events.append(event_of((task, attempt), step, message))
+                else:
+                    self.forgettable.append(message["id"])
+            elif kind == "bad":
+                log.error("the keeper did not understand this agent: %s", message["message"])
+        self.take(*events)
+
+    # --- one method per action
+
+    def _stage_in(self, action: moves.StageIn) -> None:
+        ref, spec = action.ref, self.machine.executions[action.ref].spec
+        room = self.lived_in[ref] = self.rooms.take()
+        room.seal = None
+
+        def told(error: StagingError | None) -> Event:
+            if error is not None:
+                return moves.StageInFailed(ref, str(error), error.cause)
+            self.journal.stage(ref, room.path)
+            return moves.StagedIn(ref)
+
+        stop = threading.Event()
+        self._in_thread(ref, stop, told, self.stager.bring, room, spec.mounts, stop)
+
+    def _stage_out(self, action: moves.StageOut) -> None:
+        ref, spec = action.ref, self.machine.executions[action.ref].spec
+
+        def told(error: StagingError | None) -> Event:
+            if error is not None:
+                return moves.StageOutFailed(ref, str(error))
+            return moves.StagedOut(ref)
+
+        stop = threading.Event()
+        room = self.lived_in[ref]
+        self._in_thread(ref, stop, told, self.stager.carry, room, ref, spec.outputs, stop)
+
+    def _in_thread(
+        self,
+        ref: Ref,
+        stop: threading.Event,
+        told: Callable[[StagingError | None], Event],
+        work: Callable[..., None],
+        *args: Any,
+    ) -> None:
+        future = asyncio.get_running_loop().run_in_executor(None, work, *args)
+        self.staging[ref] = (future, stop)
+
+        def done(future: asyncio.Future[None]) -> None:
+            self.staging.pop(ref, None)
+            error = None if future.cancelled() else future.exception()
+            if error is None or isinstance(error, StagingError):
+                self.take(told(error))
+            elif not isinstance(error, Stopped):
+                log.error("staging of task %d failed in a way of its own", ref[0], exc_info=error)
+                self.take(told(StagingError(f"{type(error).__name__}: {error}", Cause.LOST)))
+
+        future.add_done_callback(done)
+
+    def _stop_staging(self, action: moves.StopStaging) -> None:
+        if action.ref in self.staging:
+            self.staging[action.ref][1].set()
+
+    def _start_step(self, action: moves.StartStep) -> None:
+        ref = action.ref
+        spec = self.machine.executions[ref].spec
+        try:
+            room = self.lived_in.get(ref)
+            if room is None:
+                room = self.lived_in[ref] = self.rooms.take()
+            if spec.uid is not None or spec.gid is not None:
+                room.give_to(spec.uid, spec.gid)
+            share = self.host.share(self.machine.settings.concurrency)
+            env = process.environment(room, ref, share, self.host.path, spec.uid)
+            order = process.order(spec, spec.steps[action.step], room, env)
+        except process.CannotRun as error:
+            self.take(moves.StepFailedToStart(ref, action.step, str(error)))
+            return
+        except OSError as error:
+            self.take(not_started(ref, action.step, error.errno or 0, str(error)))
+            return
+        order["type"], order["id"] = "start", f"{ref[0]}.{ref[1]}.{action.step}"
+        self.keeping.send(order)
+        if action.step == 0:
+            self.watch(ref, room)
+
+    def watch(self, ref: Ref, room: Room) -> None:
+        """Follow the output of an execution that runs."""
+        self.tails[ref] = [Tail(Stream.STDOUT, room.stdout), Tail(Stream.STDERR, room.stderr)]
+
+    def _send_signal(self, action: moves.SendSignal) -> None:
+        name = f"{action.ref[0]}.{action.ref[1]}.{action.step}"
+        order = {"type": "signal", "id": name, "signal": action.signal.value}
+        self.keeping.send(order | ({"cause": action.cause} if action.cause else {}))
+
+    def _set_deadline(self, action: moves.SetDeadline) -> None:
+        passed = moves.DeadlinePassed(action.ref, action.phase)
+        timer = asyncio.get_running_loop().call_later(action.seconds, self.take, passed)
+        self.deadlines.setdefault(action.ref, []).append(timer)
+
+    def _tell_phase(self, action: moves.TellPhase) -> None:
+        self.outbox.progress[action.ref] = action
+
+    def _tell_ended(self, action: moves.TellEnded) -> None:
+        ref, verdict = action.ref, action.verdict
+        entry = Entry(ref, verdict)
+        room = self._close_books(ref)
+        if room is not None:
+            entry.sizes = room.sizes()
+            tails = self.tails.pop(ref, None) or []
+            entry.tails = [t for t, size in zip(tails, entry.sizes, strict=False) if t.look(size)]
+            if sum(entry.sizes) > SMALL_BYTES and entry.tails:
+                entry.room = room
+            else:
+                for tail in entry.tails:
+                    tail.keep()
+                self._release(ref, room, verdict.outcome, entry.sizes)
+        self.outbox.add(entry)
+        self.journal.end(ref, entry.dump(), entry.room.path if entry.room else None)
+        self._let_forget(ref, action.steps)
+
+    def _drop(self, action: moves.Drop) -> None:
+        ref = action.ref
+        self.tails.pop(ref, None)
+        room = self._close_books(ref)
+        entry = self.outbox.drop(ref)
+        outcome = Outcome.LOST
+        if entry is not None:
+            room, outcome = entry.room, entry.verdict.outcome
+        else:
+            self._let_forget(ref, action.steps)
+        if room is not None:
+            self._release(ref, room, outcome, room.sizes())
+        self.journal.drop(ref)
+
+    def _close_books(self, ref: Ref) -> Room | None:
+        for timer in self.deadlines.pop(ref, ()):
+            timer.cancel()
+        return self.lived_in.pop(ref, None)
+
+    def _let_forget(self, ref: Ref, steps: int) -> None:
+        self.forgettable += [f"{ref[0]}.{ref[1]}.{step}" for step in range(steps)]
+
+    def _release(self, ref: Ref, room: Room, outcome: Outcome, sizes: tuple[int, int]) -> None:
+        """Make a room free for the next: at once when it is untouched, else after scrubbing."""
+        if self.rooms.give_back(room, sizes):
+            return
+        if ref in self.staging:  # its thread is still in there
+            future = self.staging[ref][0]
+            future.add_done_callback(lambda _: self._release(ref, room, outcome, sizes))
+        elif outcome is Outcome.FAILED:
+            self.rooms.keep(room, f"{ref[0]}.{ref[1]}")
+        else:
+            loop = asyncio.get_running_loop()
+            scrubbing = loop.run_in_executor(None, self.rooms.scrub, room)
+            scrubbing.add_done_callback(self._scrubbed)
+
+    def _scrubbed(self, future: asyncio.Future[Room]) -> None:
+        if future.cancelled():
+            return
+        error = future.exception()
+        if error is None:
+            self.rooms.free.append(future.result())
+        else:
+            log.warning("a room could not be cleaned and is left alone: %s", error)
+
+
+def event_of(ref: Ref, step: int, message: Message) -> Event:
+    """What one of the keeper's records says."""
+    if message["type"] == "failed":
+        return not_started(ref, step, message["errno"], message["message"], message.get("file"))
+    if message["type"] == "vanished":
+        return moves.StepExited(ref, step, cause="vanished")
+    return moves.StepExited(
+        ref,
+        step,
+        message["code"],
+        message["signal"],
+        message["cpu"],
+        message["rss"],
+        message["cause"],
+    )
+
+
+def not_started(
+    ref: Ref, step: int, number: int, text: str, what: str | None = None
+) -> moves.StepFailedToStart:
+    """Why a step could not be started, in a sentence."""
+    words = WORDS.get(number) or (os.strerror(number) if number else text)
+    detail = f"{words}: {what}" if what else (text if number not in WORDS else f"{words} ({text})")
+    cause = Cause.DISK if number in FULL else Cause.COMMAND
+    return moves.StepFailedToStart(ref, step, detail, cause)

@@ -1,0 +1,144 @@
+"""The worker's end of the link: connects, says hello, and starts over when it breaks."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable
+from typing import Final
+
+import aiohttp
+from pydantic import ValidationError
+
+from pytq.schema import frames, limits
+from pytq.worker.options import WorkerError
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE: Final = 0.1
+CONNECT_SECONDS: Final = 30.0
+CLOSE_SECONDS: Final = 2.0
+
+Frame = frames.Welcome | frames.Orders
+
+
+def text_of(frame: frames.Hello | frames.Report) -> str:
+    """A frame as JSON, defaults left out, its type kept."""
+    return f'{{"type":"{frame.type}",{frame.model_dump_json(exclude_defaults=True)[1:]}'
+
+
+class Link:
+    """One connection at a time; `compose` gives the next report, `receive` takes frames."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None,
+        hello: Callable[[], frames.Hello],
+        compose: Callable[[], frames.Report | None],
+        receive: Callable[[Frame], None],
+    ) -> None:
+        self.url = url
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._hello = hello
+        self._compose = compose
+        self._receive = receive
+        self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._sending: asyncio.Task[None] | None = None
+        self._again = False  # something gathered while the last report was on its way
+
+    @property
+    def up(self) -> bool:
+        """Whether the server has said welcome on a living connection."""
+        return self._socket is not None
+
+    def report_within(self, seconds: float) -> None:
+        """Send a report soon; an earlier wish wins."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + seconds
+        if self._socket is None or (self._timer is not None and self._timer.when() <= due):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_at(due, self._send)
+
+    async def run(self) -> None:
+        """Stay connected for ever; `WorkerError` when the server will not have this worker."""
+        pause = FIRST_PAUSE
+        async with aiohttp.ClientSession(headers=self._headers) as session:
+            while True:
+                try:
+                    if await self._talk(session):
+                        pause = FIRST_PAUSE
+                except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                    log.warning("no connection to %s: %s", self.url, error)
+                except (ValidationError, TypeError) as error:
+                    log.warning("%s said something this worker cannot read: %s", self.url, error)
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - to spread load
+                pause = min(limits.RECONNECT_SECONDS, pause * 2)
+
+    async def _talk(self, session: aiohttp.ClientSession) -> bool:
+        """One connection, from hello until it breaks; whether the server said welcome."""
+        async with asyncio.timeout(CONNECT_SECONDS):
+            socket = await session.ws_connect(
+                self.url,
+                heartbeat=limits.HEARTBEAT_SECONDS,
+                max_msg_size=limits.FRAME_BYTES,
+                timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
+            )
+        welcomed = False
+        try:
+            await socket.send_str(text_of(self._hello()))
+            async for message in socket:
+                if message.type is not aiohttp.WSMsgType.TEXT:
+                    break
+                frame = frames.from_server.validate_json(message.data)
+                if isinstance(frame, frames.Turned):
+                    _turn(frame)
+                    break
+                if isinstance(frame, frames.Welcome):
+                    welcomed = True
+                    self._socket = socket
+                self._receive(frame)
+        finally:
+            await self._hang_up(socket)
+        return welcomed
+
+    async def _hang_up(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.gather(self._sending, return_exceptions=True)
+            self._sending = None
+        with contextlib.suppress(OSError, TimeoutError):
+            await socket.close()
+
+    def _send(self) -> None:
+        self._timer = None
+        if self._sending is not None:  # it looks again when it is through
+            self._again = True
+        elif self._socket is not None:
+            report = self._compose()
+            if report is not None:
+                self._sending = asyncio.create_task(self._write(self._socket, report))
+
+    async def _write(self, socket: aiohttp.ClientWebSocketResponse, report: frames.Report) -> None:
+        try:
+            await socket.send_str(text_of(report))
+        except (OSError, aiohttp.ClientError) as error:
+            log.warning("the connection to %s broke: %s", self.url, error)
+        finally:
+            self._sending = None
+            if self._again:
+                self._again = False
+                self.report_within(0)
+
+
+def _turn(frame: frames.Turned) -> None:
+    if frame.final:
+        raise WorkerError(frame.message)
+    log.warning("the server will not have this worker now: %s", frame.message)

@@ -1,0 +1,58 @@
+"""What a worker is told when it starts."""
+
+import os
+import re
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import platformdirs
+
+from pytq.schema import limits
+from pytq.schema.address import parse
+
+DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class WorkerError(Exception):
+    """Why a worker cannot work; the text says what to do about it."""
+
+
+def default_name() -> str:
+    """This machine's name, made to fit."""
+    name = re.sub(r"[^A-Za-z0-9_.+@-]", "-", socket.gethostname()).lstrip("_.+@-")
+    return name[: limits.NAME_CHARS] or "worker"
+
+
+def default_work_dir(name: str) -> Path:
+    """Where a worker keeps its journal and its rooms."""
+    given = os.environ.get("PYTQ_WORK_DIR")
+    return Path(given) if given else platformdirs.user_data_path("pytq") / "worker" / name
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """How to run a worker. Concurrency, prefetch and batch: until the server knows better."""
+
+    server: str
+    concurrency: int = field(default_factory=lambda: os.cpu_count() or 1)
+    batch: str = "default"
+    name: str = field(default_factory=default_name)
+    prefetch: int = 0
+    work_dir: Path | None = None
+    path: str = DEFAULT_PATH  # PATH of steps that run without a container
+    token: str | None = None
+    kill_on_exit: bool = False
+    file_roots: tuple[Path, ...] = (Path("/"),)  # below these file:// may read and write
+
+    @property
+    def home(self) -> Path:
+        """The work directory."""
+        return (self.work_dir or default_work_dir(self.name)).absolute()
+
+    @property
+    def link(self) -> str:
+        """The URL of the server's end of the link."""
+        url = parse(self.server).url
+        return f"ws{url.removeprefix('http')}/api/v1/link"

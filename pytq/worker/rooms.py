@@ -1,0 +1,176 @@
+"""One folder per execution, without paying for it each time.
+
+A room that a task left untouched is used again as it is. Whether it was touched is read from the
+times of its directories: they are set to a random moment long past, and anything created or
+deleted in one of them sets them to the present.
+"""
+
+import contextlib
+import os
+import random
+import shutil
+import stat
+import time
+from pathlib import Path
+from typing import Final
+
+from pytq.schema import tasks
+
+FAILED_KEPT: Final = 100
+FAILED_SECONDS: Final = 24 * 3600.0
+FOLDERS: Final = ("", "/work", "/input", "/output", "/resource", "/tmp")  # noqa: S108 - below a room
+STREAMS: Final = ("/stdout", "/stderr")
+
+Seal = tuple[tuple[int, int, int, int, int], ...]
+
+
+class Room:
+    """The folder of one execution at a time."""
+
+    __slots__ = ("path", "places", "seal", "stderr", "stdout", "work")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.work = f"{path}/work"
+        self.stdout = f"{path}/stdout"
+        self.stderr = f"{path}/stderr"
+        self.places = {virtual: path + virtual for virtual in tasks.ROOMS}
+        self.seal: Seal | None = None  # None: somebody has been in it
+
+    def furnish(self) -> None:
+        """Make what a task expects to find."""
+        past = random.randrange(10**9) * 10**9 + random.randrange(10**9)  # noqa: S311 - no secret
+        for folder in FOLDERS:
+            Path(self.path + folder).mkdir(mode=0o755, parents=True, exist_ok=True)
+        for stream in STREAMS:
+            Path(self.path + stream).touch(mode=0o644)
+        for folder in FOLDERS:
+            os.utime(self.path + folder, ns=(past, past))
+        self.seal = self._look()
+
+    def give_to(self, uid: int | None, gid: int | None) -> None:
+        """Let another user live here; the room is built anew afterwards."""
+        self.seal = None
+        for place in (*FOLDERS[1:], *STREAMS):
+            os.chown(
+                self.path + place,
+                -1 if uid is None else uid,
+                -1 if gid is None else gid,
+                follow_symlinks=False,
+            )
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing was put into it, stdout and stderr aside."""
+        return self.seal is not None and self.seal == self._look()
+
+    def sizes(self) -> tuple[int, int]:
+        """How many bytes of stdout and stderr there are."""
+        return size_of(self.stdout), size_of(self.stderr)
+
+    def empty_streams(self) -> None:
+        """Make an untouched room as good as new."""
+        for stream in (self.stdout, self.stderr):
+            os.truncate(stream, 0)
+
+    def _look(self) -> Seal | None:
+        try:
+            found = [os.lstat(self.path + folder) for folder in FOLDERS]
+        except OSError:
+            return None
+        return tuple((s.st_mtime_ns, s.st_ctime_ns, s.st_mode, s.st_nlink, s.st_uid) for s in found)
+
+
+class Rooms:
+    """All rooms of a worker: in use, free, and those of failed executions."""
+
+    def __init__(self, home: Path) -> None:
+        self.folder = home / "rooms"
+        self.failed = home / "failed"
+        for folder in (self.folder, self.failed):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.free: list[Room] = []
+        self.kept = 0  # since the last tidying
+        self._number = max(
+            (int(f.name) for f in self.folder.iterdir() if f.name.isdigit()), default=0
+        )
+
+    def take(self) -> Room:
+        """A room for one execution."""
+        if self.free:
+            return self.free.pop()
+        self._number += 1
+        room = Room(f"{self.folder}/{self._number}")
+        room.furnish()
+        return room
+
+    def give_back(self, room: Room, sizes: tuple[int, int]) -> bool:
+        """Take an untouched room back at once; False when it must be scrubbed first."""
+        if not room.untouched:
+            return False
+        if any(sizes):
+            room.empty_streams()
+        self.free.append(room)
+        return True
+
+    def scrub(self, room: Room) -> Room:
+        """Empty a room, whatever was left in it. Slow: for a thread."""
+        remove_tree(room.path)
+        room.furnish()
+        return room
+
+    def keep(self, room: Room, name: str) -> None:
+        """Keep the room of a failed execution for people to look into."""
+        place = self.failed / name
+        remove_tree(str(place))
+        with contextlib.suppress(OSError):
+            os.utime(room.path)  # so that age is counted from now
+            Path(room.path).rename(place)
+            self.kept += 1
+
+    def tidy(self) -> None:
+        """Drop the rooms of failures that are old or many. Slow: for a thread."""
+        self.kept = 0
+        found = sorted(((p.lstat().st_mtime, p) for p in self.failed.iterdir()), reverse=True)
+        old = time.time() - FAILED_SECONDS
+        for number, (changed, place) in enumerate(found):
+            if number >= FAILED_KEPT or changed < old:
+                remove_tree(str(place))
+
+    def forget_others(self, known: set[str]) -> None:
+        """Drop rooms that no execution lives in any more. Slow: for a thread."""
+        for place in self.folder.iterdir():
+            if str(place) not in known:
+                remove_tree(str(place))
+
+
+def size_of(path: str) -> int:
+    """A file's size; 0 where there is none."""
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return 0
+
+
+def remove_tree(path: str) -> None:
+    """Remove a folder, locked ones in it included; never follows a symlink."""
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        return
+    except OSError:
+        _unlock(path)
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _unlock(path: str) -> None:
+    if not stat.S_ISDIR(os.lstat(path).st_mode):
+        return
+    with contextlib.suppress(OSError):
+        Path(path).chmod(0o700)
+    for folder, names, _ in os.walk(path):  # top down: unlocked before it is entered
+        for name in names:
+            place = Path(folder, name)
+            if not place.is_symlink():
+                with contextlib.suppress(OSError):
+                    place.chmod(0o700)
