@@ -35,8 +35,9 @@ def main():
     rounds, failures = measure_all(contenders, options.rounds)
     minutes = (time.monotonic() - begin) / 60
     text = report.markdown(facts, settings, contenders, rounds, failures, minutes)
+    print(f"\n{text}\nafter {minutes:.1f} minutes, for {options.out}")
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(text)
-    print(f"\n{text}\nwritten to {options.out} after {minutes:.1f} minutes")
     return 1 if failures else 0
 
 
