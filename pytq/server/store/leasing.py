@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import groupby
 from typing import Any, Final
 
@@ -11,7 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from pytq.schema import limits
 from pytq.schema.states import Phase, TaskStatus
 from pytq.server.rules import Candidate, Hungry, choose
+from pytq.server.store.bulk import execute_many
 from pytq.server.store.changes import Changes
+from pytq.server.store.engine import among, listed
 from pytq.server.store.tables import batches, executions, tasks
 
 
@@ -64,14 +67,20 @@ _CANDIDATES: Final = (
     .limit(sa.bindparam("room"))
     .with_for_update(skip_locked=True, of=tasks)
 )
+# The candidates are locked, so each one's next attempt is the one that was granted.
 _ACTIVATE: Final = (
     sa.update(tasks)
-    .where(tasks.c.id == sa.bindparam("which"), tasks.c.status == _PENDING)
+    .where(tasks.c.status == _PENDING)
     .values(
-        status=TaskStatus.ACTIVE.value, attempt=sa.bindparam("fence"), changed_at=sa.bindparam("at")
+        status=TaskStatus.ACTIVE.value, attempt=tasks.c.attempt + 1, changed_at=sa.bindparam("at")
     )
 )
 _OPEN: Final = sa.insert(executions)
+
+
+@cache
+def _activate(dialect: str) -> sa.Update:
+    return _ACTIVATE.where(among(dialect, tasks.c.id, "chosen"))
 
 
 async def lease(conn: AsyncConnection, now: int, hungry: Sequence[Hungry]) -> Leased:
@@ -108,12 +117,14 @@ def _appetite(batch: str, workers: Sequence[Hungry], wanted: int) -> dict[str, A
 
 
 async def _open(conn: AsyncConnection, now: int, granted: Sequence[Granted]) -> None:
+    dialect = conn.dialect.name
     await conn.execute(
-        _ACTIVATE,
-        [{"which": g.candidate.task, "fence": g.attempt, "at": now} for g in granted],
+        _activate(dialect),
+        {"chosen": listed(dialect, [g.candidate.task for g in granted]), "at": now},
     )
     # One open execution per task is a unique index: a task leased twice would be refused here.
-    await conn.execute(
+    await execute_many(
+        conn,
         _OPEN,
         [
             {

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pytq.schema.states import TASK_ENDED, Cause, TaskStatus
+from pytq.server.store.bulk import execute_many
 from pytq.server.store.changes import Changes
 from pytq.server.store.engine import among, listed
 from pytq.server.store.tables import AnyRow, requirements, tasks
@@ -81,7 +82,8 @@ async def _fail(
     broken = await _waiting_on(conn, bad)
     if not broken:
         return {}
-    await conn.execute(
+    await execute_many(
+        conn,
         _FAIL,
         [
             {

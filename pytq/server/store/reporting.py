@@ -6,6 +6,7 @@ may speak.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -14,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from pytq.schema.frames import Chunk, Ended, Progress, Ref
 from pytq.schema.states import PHASE_ORDER, Cause, Outcome, Phase, Signal, TaskStatus
 from pytq.server.rules import Tries, Verdict, settle
+from pytq.server.store.bulk import execute_many
 from pytq.server.store.changes import Changes
 from pytq.server.store.engine import among, listed
 from pytq.server.store.outputs import keep_chunks
@@ -107,6 +109,30 @@ _SETTLE: Final = (
     )
 )
 
+# The open executions were locked and their attempts compared before this is run.
+_SUCCEED: Final = (
+    sa.update(tasks)
+    .where(tasks.c.status == TaskStatus.ACTIVE.value)
+    .values(
+        status=TaskStatus.SUCCEEDED.value, cause=None, detail=None, changed_at=sa.bindparam("at")
+    )
+)
+
+
+@cache
+def _find_open(dialect: str) -> sa.Select[*tuple[Any, ...]]:
+    return (
+        sa.select(*_COLUMNS)
+        .join(tasks, tasks.c.id == executions.c.task)
+        .where(among(dialect, executions.c.task, "of"), executions.c.ended_at.is_(None))
+        .with_for_update()
+    )
+
+
+@cache
+def _succeed(dialect: str) -> sa.Update:
+    return _SUCCEED.where(among(dialect, tasks.c.id, "good"))
+
 
 async def report(conn: AsyncConnection, said: Said) -> Taken:
     """Take in a worker's report: output first, then progress, then outcomes."""
@@ -135,13 +161,7 @@ async def report(conn: AsyncConnection, said: Said) -> Taken:
 async def open_executions(conn: AsyncConnection, of: Iterable[int]) -> dict[int, AnyRow]:
     """The open execution of each task that has one, locked until the transaction ends."""
     dialect = conn.dialect.name
-    found = await conn.execute(
-        sa.select(*_COLUMNS)
-        .join(tasks, tasks.c.id == executions.c.task)
-        .where(among(dialect, executions.c.task, "of"), executions.c.ended_at.is_(None))
-        .with_for_update(),
-        {"of": listed(dialect, sorted(of))},
-    )
+    found = await conn.execute(_find_open(dialect), {"of": listed(dialect, sorted(of))})
     return {row.task: row for row in found}
 
 
@@ -154,10 +174,27 @@ async def close(
     changes: Changes,
 ) -> None:
     """End executions and settle their tasks; wake or fail the tasks that require them."""
-    await conn.execute(_END, rows)
-    await conn.execute(
-        _SETTLE,
-        [
+    await execute_many(conn, _END, rows)
+    await _settle(conn, now, held, verdicts)
+    awaited = {}
+    for row, verdict in zip(held, verdicts, strict=True):
+        changes.move(row.task, row.batch, TaskStatus.ACTIVE, verdict.status)
+        if row.awaited and verdict.status is not TaskStatus.PENDING:
+            awaited[row.task] = verdict.status
+    if awaited:
+        await promote(conn, now, awaited, changes)
+
+
+async def _settle(
+    conn: AsyncConnection, now: int, held: list[AnyRow], verdicts: list[Verdict]
+) -> None:
+    """Write what became of the tasks. Most succeed, and success is the same for all of them."""
+    good, rest = [], []
+    for row, verdict in zip(held, verdicts, strict=True):
+        if verdict.status is TaskStatus.SUCCEEDED:
+            good.append(row.task)
+            continue
+        rest.append(
             {
                 "t_id": row.task,
                 "t_attempt": row.attempt,
@@ -168,16 +205,15 @@ async def close(
                 "new_detail": verdict.detail or None,
                 "at": now,
             }
-            for row, verdict in zip(held, verdicts, strict=True)
-        ],
-    )
-    awaited = {}
-    for row, verdict in zip(held, verdicts, strict=True):
-        changes.move(row.task, row.batch, TaskStatus.ACTIVE, verdict.status)
-        if row.awaited and verdict.status is not TaskStatus.PENDING:
-            awaited[row.task] = verdict.status
-    if awaited:
-        await promote(conn, now, awaited, changes)
+        )
+    if good:
+        dialect = conn.dialect.name
+        await conn.execute(
+            _succeed(dialect),
+            {"good": listed(dialect, good), "at": now},
+        )
+    if rest:
+        await execute_many(conn, _SETTLE, rest)
 
 
 def _verdict(row: AnyRow, outcome: Outcome, cause: Cause | None, detail: str) -> Verdict:
@@ -270,7 +306,7 @@ async def _progress(
             row[f"new_{step.phase}_at"] = said.at(step.ago)
         rows.append(row)
     if rows:
-        await conn.execute(_PROGRESS, rows)
+        await execute_many(conn, _PROGRESS, rows)
 
 
 async def _answer_strangers(

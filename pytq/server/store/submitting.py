@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from pytq.schema.problems import ConflictError, InvalidError
 from pytq.schema.states import TASK_ENDED, Cause, RunWhen, TaskStatus
 from pytq.schema.tasks import TaskSubmit, core_of
+from pytq.server.store.bulk import execute_many
 from pytq.server.store.changes import Changes, next_ids
 from pytq.server.store.engine import among, listed
 from pytq.server.store.tables import requirements, submissions, tasks
@@ -105,9 +106,9 @@ async def submit(
     stamp = {"created_at": now, "changed_at": now}
     rows = [{**row, "id": first + i, **stamp} for i, row in enumerate(submission.rows)]
     edges = await _judge_requirements(conn, rows, submission) if submission.requires else []
-    await conn.execute(_INSERT, rows)
+    await execute_many(conn, _INSERT, rows)
     if edges:
-        await conn.execute(_INSERT_REQUIREMENT, edges)
+        await execute_many(conn, _INSERT_REQUIREMENT, edges)
     await conn.execute(
         _INSERT_KEY,
         {

@@ -1,0 +1,47 @@
+# PYTQ's front door. On a fresh machine: `make demo`, `make test`.
+.PHONY: demo install test check format bench soak clean
+.DEFAULT_GOAL := check
+
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+demo: install            ## install, then run a real pipeline over real files, and show what came of it
+	$(BIN)/python -m pytq.cli.main demo
+
+install: .venv/installed ## PYTQ in .venv, with exactly the versions of constraints.txt
+
+.venv/installed: pyproject.toml constraints.txt scripts/venv
+	scripts/venv $(PYTHON) .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/tools: .venv/installed
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev
+	touch $@
+
+test: .venv/tools        ## every test, with a real PostgreSQL of its own
+	scripts/system-packages
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/tools       ## format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/tools
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install           ## measure PYTQ beside its peers, into bench/RESULTS.md (about 25 minutes)
+	scripts/system-packages
+	$(BIN)/python bench/run.py $(ARGS)
+
+soak: .venv/tools        ## the long runs: many more random histories, on both databases
+	scripts/system-packages
+	PYTQ_STATEFUL_EXAMPLES=500 $(BIN)/python -m pytest --timeout 3000 tests/server tests/worker $(ARGS)
+
+clean:
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output
