@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -219,3 +220,23 @@ def test_a_fork_goes_on_working(server: Server) -> None:
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=40)
 
     assert server.counts("forked").pending == 2
+
+
+def test_join_and_output_end_to_end(server: Server, real: Any, tmp_path: Path) -> None:
+    """With a worker, join returns when the tasks are done, and their output can be read."""
+    good = server.task_create("echo hello; echo oops >&2", batch="ete")
+    bad = server.task_create(["sh", "-c", "exit 3"], batch="ete")
+    words = [real.address, "2", "--batch", "ete", "--work-dir", str(tmp_path), "--kill"]
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "pytq.cli.main", "worker", *words], stderr=subprocess.DEVNULL
+    )
+    try:
+        joined = server.join([good, bad], timeout=30)
+        assert joined.statuses == {good.id: TaskStatus.SUCCEEDED, bad.id: TaskStatus.FAILED}
+        assert server.task_output(good) == b"hello\n"
+        assert server.task_output(good, "stderr") == b"oops\n"
+        assert [one.exit_code for one in server.executions(task=bad)] == [3]
+        assert [worker.batch for worker in (one.settings for one in server.workers())] == ["ete"]
+    finally:
+        worker.terminate()
+        worker.wait(30)
