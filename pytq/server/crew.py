@@ -55,9 +55,8 @@ class Crew:
         self.dispatcher.told(changes)
 
     async def _look(self, name: str | None) -> list[WorkerView]:
-        async with self.dispatcher.db.read() as conn:
-            rows = await reading.list_workers(conn, name)
-            held = await reading.open_counts(conn)
+        rows = await self.dispatcher.db.read(lambda conn: reading.list_workers(conn, name))
+        held = await self.dispatcher.db.read(reading.open_counts)
         members = self.dispatcher.fleet.members
         return [_view(row, members.get(row.id), held.get(row.id, (0, 0))) for row in rows]
 

@@ -7,8 +7,6 @@ from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Final
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from pytq.schema import limits
 from pytq.schema.frames import PROTOCOL, Hello, Ref, Report, Welcome
 from pytq.schema.problems import BusyError
@@ -20,6 +18,7 @@ from pytq.server.store import crew, leasing, reporting
 from pytq.server.store.changes import Changes
 from pytq.server.store.database import Database
 from pytq.server.store.tables import AnyRow
+from pytq.server.store.writer import Verb
 
 log = logging.getLogger(__name__)
 
@@ -55,11 +54,10 @@ class Dispatcher:
         self._lease_queued = True
         self.db.post(self._lease, self._deliver).add_done_callback(self._check_lease)
 
-    async def _lease(self, conn: AsyncConnection) -> leasing.Leased:
+    def _lease(self) -> Verb[leasing.Leased]:
         # From here on a new pass may be queued: it will run after this one was delivered.
         self._lease_queued = False
-        hungry = self.fleet.hungry()
-        return await leasing.lease(conn, clock(), hungry)
+        return partial(leasing.lease, now=clock(), hungry=self.fleet.hungry())
 
     def _deliver(self, leased: leasing.Leased) -> None:
         undelivered: list[Ref] = []
@@ -106,7 +104,7 @@ class Dispatcher:
         if report.progress or report.chunks or report.ended:
             said = reporting.Said(member.id, clock(), report.progress, report.chunks, report.ended)
             done = self.db.post(
-                partial(reporting.report, said=said), partial(self._took, member, report)
+                lambda: partial(reporting.report, said=said), partial(self._took, member, report)
             )
             self.lease_soon()
             await done

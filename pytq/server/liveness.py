@@ -46,8 +46,7 @@ class Liveness:
 
     async def sweep(self, now: float) -> None:
         """Close what workers held that have been silent for a whole lease. `now` is monotonic."""
-        async with self._dispatcher.db.read() as conn:
-            holders = await crew.who_holds(conn)
+        holders = await self._dispatcher.db.read(crew.who_holds)
         online = self._dispatcher.fleet.members
         silent = {worker: name for worker, name in holders.items() if worker not in online}
         self._silent_since = {worker: self._silent_since.get(worker, now) for worker in silent}

@@ -3,12 +3,9 @@
 import asyncio
 import base64
 import secrets
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from functools import partial
-from typing import Final
-
-from sqlalchemy.ext.asyncio import AsyncConnection
+from typing import Final, TypeVar
 
 from pytq import __version__
 from pytq.schema.endpoints import (
@@ -47,9 +44,13 @@ from pytq.server.crew import Crew
 from pytq.server.dispatcher import clock
 from pytq.server.store import acting, outputs, reading, submitting
 from pytq.server.store.changes import Changes
+from pytq.server.store.database import Connection
 from pytq.server.store.tables import AnyRow
+from pytq.server.store.writer import Verb
 
 # Until there are tokens, everybody who can connect is this one person.
+T = TypeVar("T")
+
 ACTOR: Final = "local"
 _FOLLOW_BYTES: Final = 256 * 1024
 
@@ -68,7 +69,7 @@ class Queue(Crew):
         submission = submitting.prepare(tasks, key, body_hash, ACTOR)
         self.dispatcher.fleet.awaken(submission.batches)
         done = self.dispatcher.db.post(
-            lambda conn: submitting.submit(conn, clock(), submission),
+            lambda: lambda conn: submitting.submit(conn, clock(), submission),
             lambda result: self.dispatcher.told(result[2]),
         )
         self.dispatcher.lease_soon()
@@ -77,18 +78,15 @@ class Queue(Crew):
 
     async def list_tasks(self, query: TaskFilter) -> Page[TaskView]:
         """List tasks."""
-        async with self._read() as conn:
-            return await reading.list_tasks(conn, query)
+        return await self._read(lambda conn: reading.list_tasks(conn, query))
 
     async def count_tasks(self, query: CountsFilter) -> Counts:
         """Count tasks by status."""
-        async with self._read() as conn:
-            return await reading.count(conn, query.batch)
+        return await self._read(lambda conn: reading.count(conn, query.batch))
 
     async def get_task(self, task: int) -> TaskView:
         """Show a task."""
-        async with self._read() as conn:
-            return await reading.get_task(conn, task)
+        return await self._read(lambda conn: reading.get_task(conn, task))
 
     async def update_task(self, task: int, body: TaskUpdate) -> TaskView:
         """Change a task that is not running."""
@@ -132,8 +130,7 @@ class Queue(Crew):
         return Standing(done=not left, statuses=statuses)
 
     async def _statuses(self, ids: Sequence[int]) -> dict[int, TaskStatus]:
-        async with self._read() as conn:
-            return await reading.statuses(conn, ids)
+        return await self._read(lambda conn: reading.statuses(conn, ids))
 
     async def follow_task(self, task: int, query: FollowFrom) -> Followed:
         """Wait for news of a task: its status and new output."""
@@ -141,9 +138,7 @@ class Queue(Crew):
         until = loop.time() + query.wait
         with self.dispatcher.hub.watch([task]) as watcher:
             while True:
-                async with self._read() as conn:
-                    row = await reading.latest(conn, task)
-                    parts = await _new_output(conn, task, row, query)
+                row, parts = await self._read(lambda conn: _news(conn, task, query))
                 news = parts or row.attempt != query.attempt or row.status in TASK_ENDED
                 if news or not await watcher.wait(max(0.0, until - loop.time())):
                     break
@@ -159,26 +154,24 @@ class Queue(Crew):
 
     async def list_executions(self, query: ExecutionFilter) -> Page[ExecutionView]:
         """List executions."""
-        async with self._read() as conn:
-            return await reading.list_executions(conn, query)
+        return await self._read(lambda conn: reading.list_executions(conn, query))
 
     async def get_execution(self, task: int, attempt: int) -> ExecutionView:
         """Show an execution."""
-        async with self._read() as conn:
-            return await reading.get_execution(conn, task, attempt)
+        return await self._read(lambda conn: reading.get_execution(conn, task, attempt))
 
     async def get_output(
         self, task: int, attempt: int, stream: Stream, query: OutputRange
     ) -> tuple[int, bytes, int]:
         """Read a stream: where the bytes begin, the bytes, how many the stream has in all."""
-        async with self._read() as conn:
-            execution = await reading.get_execution(conn, task, attempt)
+
+        def look(conn: Connection) -> tuple[int, bytes, int]:
+            execution = reading.get_execution(conn, task, attempt)
             size = getattr(execution, f"{stream}_bytes")
             offset = max(0, size - query.limit) if query.offset is None else query.offset
-            start, data = await outputs.read_output(
-                conn, task, attempt, stream, offset, query.limit
-            )
-        return start, data, size
+            return *outputs.read_output(conn, task, attempt, stream, offset, query.limit), size
+
+        return await self._read(look)
 
     async def signal_execution(self, task: int, attempt: int, body: SignalOrder) -> ExecutionView:
         """Pause, resume, terminate or kill."""
@@ -202,14 +195,14 @@ class Queue(Crew):
 
     async def list_batches(self) -> list[BatchView]:
         """List batches with their counts."""
-        async with self._read() as conn:
-            return await reading.list_batches(conn, self.dispatcher.fleet.online_by_batch())
+        return await self._read(
+            lambda conn: reading.list_batches(conn, self.dispatcher.fleet.online_by_batch())
+        )
 
     async def get_batch(self, name: str) -> BatchView:
         """Show a batch."""
-        async with self._read() as conn:
-            online = self.dispatcher.fleet.online_by_batch()
-            found = await reading.list_batches(conn, online, name)
+        online = self.dispatcher.fleet.online_by_batch()
+        found = await self._read(lambda conn: reading.list_batches(conn, online, name))
         if not found:
             raise NotFoundError(f"there is no batch {name!r}", field="name")
         return found[0]
@@ -226,8 +219,7 @@ class Queue(Crew):
     async def cancel_batch(self, name: str) -> Affected:
         """Cancel every open task of a batch."""
         await self.get_batch(name)
-        async with self._read() as conn:
-            running = await acting.some_of_batch(conn, name, [TaskStatus.ACTIVE])
+        running = await self._some_of(name, [TaskStatus.ACTIVE])
         count = await self._sweep(name, (TaskStatus.WAITING, TaskStatus.PENDING), acting.cancel)
         if running:
             await self._act(lambda conn: acting.cancel(conn, clock(), running, ACTOR))
@@ -250,8 +242,7 @@ class Queue(Crew):
         """Do something to all tasks of a batch, a few thousand to a transaction."""
         count = 0
         while True:
-            async with self._read() as conn:
-                ids = await acting.some_of_batch(conn, name, statuses)
+            ids = await self._some_of(name, statuses)
             if not ids:
                 return count
             await self._act(partial(_on, act, ids))
@@ -261,13 +252,11 @@ class Queue(Crew):
 
     async def list_events(self, query: EventFilter) -> Page[EventView]:
         """List events."""
-        async with self._read() as conn:
-            return await reading.list_events(conn, query)
+        return await self._read(lambda conn: reading.list_events(conn, query))
 
     async def get_server(self) -> ServerInfo:
         """What this server is and how it is doing."""
-        async with self._read() as conn:
-            counts = await reading.count(conn, None)
+        counts = await self._read(lambda conn: reading.count(conn, None))
         return ServerInfo(
             version=__version__,
             api="v1",
@@ -290,28 +279,26 @@ class Queue(Crew):
             if holder is not None:
                 holder.order(task, Signal.TERM)
 
-    @asynccontextmanager
-    async def _read(self) -> AsyncIterator[AsyncConnection]:
-        async with self.dispatcher.db.read() as conn:
-            yield conn
+    async def _read(self, look: Verb[T]) -> T:
+        return await self.dispatcher.db.read(look)
+
+    async def _some_of(self, batch: str, statuses: Sequence[TaskStatus]) -> list[int]:
+        return await self._read(lambda conn: acting.some_of_batch(conn, batch, statuses))
 
 
-async def _on(act: acting.Act, ids: Sequence[int], conn: AsyncConnection) -> Changes:
-    return await act(conn, clock(), ids, ACTOR)
+def _on(act: acting.Act, ids: Sequence[int], conn: Connection) -> Changes:
+    return act(conn, clock(), ids, ACTOR)
 
 
-async def _new_output(
-    conn: AsyncConnection, task: int, row: AnyRow, query: FollowFrom
-) -> list[OutputPart]:
+def _news(conn: Connection, task: int, query: FollowFrom) -> tuple[AnyRow, list[OutputPart]]:
+    row = reading.latest(conn, task)
     parts = []
     for stream in Stream:
         size = getattr(row, f"{stream}_bytes") or 0
         seen = getattr(query, stream) if row.attempt == query.attempt else 0
         if size <= seen:
             continue
-        start, data = await outputs.read_output(
-            conn, task, row.attempt, stream, seen, _FOLLOW_BYTES
-        )
+        start, data = outputs.read_output(conn, task, row.attempt, stream, seen, _FOLLOW_BYTES)
         if data:
             parts.append(
                 OutputPart(
@@ -321,4 +308,4 @@ async def _new_output(
                     data=base64.b64encode(data).decode(),
                 )
             )
-    return parts
+    return row, parts

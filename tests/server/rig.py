@@ -81,22 +81,19 @@ class Rig:
         return (await self.queue.get_task(one)).status
 
 
-async def _nothing(_conn: object) -> None:
+def _nothing(_conn: object) -> None:
     """Queued behind everything else."""
 
 
 async def check_counts(db: Database) -> None:
-    async with db.read() as conn:
-        real = {
-            (row[0], row[1]): row[2]
-            for row in await conn.execute(
-                sa.text("SELECT batch, status, count(*) FROM tasks GROUP BY batch, status")
-            )
-        }
-        kept = {
-            (row[0], row[1]): row[2]
-            for row in await conn.execute(
-                sa.text("SELECT batch, status, n FROM task_counts WHERE n <> 0")
-            )
-        }
+    real = await db.read(
+        lambda conn: _table(conn, "SELECT batch, status, count(*) FROM tasks GROUP BY 1, 2")
+    )
+    kept = await db.read(
+        lambda conn: _table(conn, "SELECT batch, status, n FROM task_counts WHERE n <> 0")
+    )
     assert real == kept
+
+
+def _table(conn: sa.Connection, query: str) -> dict[tuple[str, str], int]:
+    return {(row[0], row[1]): row[2] for row in conn.execute(sa.text(query))}

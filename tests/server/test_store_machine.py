@@ -219,9 +219,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     async def _check(self) -> None:
         await self.rig.settle()
-        async with self.db.read() as conn:
-            every = (await conn.execute(sa.select(tasks))).all()
-            tries = (await conn.execute(sa.select(executions))).all()
+        every = await self.db.read(lambda conn: conn.execute(sa.select(tasks)).all())
+        tries = await self.db.read(lambda conn: conn.execute(sa.select(executions)).all())
         assert {row.id for row in every} == set(self.ids), "a task was lost or invented"
         open_now = {row.task: row.attempt for row in tries if row.ended_at is None}
         active = {row.id: row.attempt for row in every if row.status == TaskStatus.ACTIVE}

@@ -1,11 +1,10 @@
 """What people do to tasks and batches: cancel, run again, change, delete."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
 from pydantic_core import from_json, to_json
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pytq.schema import limits
 from pytq.schema.problems import ConflictError, NotFoundError
@@ -17,8 +16,8 @@ from pytq.server.store.promoting import promote, revive
 from pytq.server.store.submitting import ENSURE_BATCH
 from pytq.server.store.tables import AnyRow, batches, executions, requirements, task_counts, tasks
 
-Verb = Callable[[AsyncConnection], Awaitable[Changes]]
-Act = Callable[[AsyncConnection, int, Sequence[int], str], Awaitable[Changes]]
+Verb = Callable[[sa.Connection], Changes]
+Act = Callable[[sa.Connection, int, Sequence[int], str], Changes]
 
 _LOOK: Final = (
     tasks.c.id,
@@ -30,9 +29,9 @@ _LOOK: Final = (
 )
 
 
-async def _locked(conn: AsyncConnection, ids: Iterable[int]) -> dict[int, AnyRow]:
+def _locked(conn: sa.Connection, ids: Iterable[int]) -> dict[int, AnyRow]:
     dialect = conn.dialect.name
-    found = await conn.execute(
+    found = conn.execute(
         sa.select(*_LOOK)
         .where(among(dialect, tasks.c.id, "ids"))
         .order_by(tasks.c.id)
@@ -42,48 +41,46 @@ async def _locked(conn: AsyncConnection, ids: Iterable[int]) -> dict[int, AnyRow
     return {row.id: row for row in found}
 
 
-async def _one(conn: AsyncConnection, task: int) -> AnyRow:
-    found = await _locked(conn, [task])
+def _one(conn: sa.Connection, task: int) -> AnyRow:
+    found = _locked(conn, [task])
     if task not in found:
         raise NotFoundError(f"there is no task {task}", field="task")
     return found[task]
 
 
-async def cancel(conn: AsyncConnection, now: int, ids: Sequence[int], actor: str) -> Changes:
+def cancel(conn: sa.Connection, now: int, ids: Sequence[int], actor: str) -> Changes:
     """Cancel tasks: what has not begun at once, what runs by asking its worker to end it."""
     changes = Changes()
-    found = await _locked(conn, ids)
+    found = _locked(conn, ids)
     idle = [row for row in found.values() if row.status in (TaskStatus.WAITING, TaskStatus.PENDING)]
     running = [row for row in found.values() if row.status == TaskStatus.ACTIVE]
     if idle:
-        await _set_status(
-            conn, now, idle, TaskStatus.CANCELLED, Cause.CANCELLED, f"cancelled by {actor}"
-        )
+        _set_status(conn, now, idle, TaskStatus.CANCELLED, Cause.CANCELLED, f"cancelled by {actor}")
         for row in idle:
             changes.move(row.id, row.batch, TaskStatus(row.status), TaskStatus.CANCELLED)
         awaited = {row.id: TaskStatus.CANCELLED for row in idle if row.awaited}
         if awaited:
-            await promote(conn, now, awaited, changes)
+            promote(conn, now, awaited, changes)
     if running:
-        await want_stop(conn, [row.id for row in running], Signal.TERM)
+        want_stop(conn, [row.id for row in running], Signal.TERM)
     for row in (*idle, *running):
         changes.note(now, "cancelled", actor, task=row.id, batch=row.batch)
-    await changes.write(conn)
+    changes.write(conn)
     return changes
 
 
-async def cancel_one(conn: AsyncConnection, now: int, task: int, actor: str) -> Changes:
+def cancel_one(conn: sa.Connection, now: int, task: int, actor: str) -> Changes:
     """Cancel one task; refuse if it has ended."""
-    row = await _one(conn, task)
+    row = _one(conn, task)
     if row.status in TASK_ENDED:
         raise ConflictError(f"task {task} has already {_ended(row.status)}", field="task")
-    return await cancel(conn, now, [task], actor)
+    return cancel(conn, now, [task], actor)
 
 
-async def want_stop(conn: AsyncConnection, ids: Iterable[int], signal: Signal) -> None:
+def want_stop(conn: sa.Connection, ids: Iterable[int], signal: Signal) -> None:
     """Write down that open executions are to end, so that no reconnect forgets it."""
     dialect = conn.dialect.name
-    await conn.execute(
+    conn.execute(
         sa.update(executions)
         .where(among(dialect, executions.c.task, "ids"), executions.c.ended_at.is_(None))
         .values(stop_wanted=signal.value),
@@ -91,41 +88,41 @@ async def want_stop(conn: AsyncConnection, ids: Iterable[int], signal: Signal) -
     )
 
 
-async def retry(conn: AsyncConnection, now: int, ids: Sequence[int], actor: str) -> Changes:
+def retry(conn: sa.Connection, now: int, ids: Sequence[int], actor: str) -> Changes:
     """Run ended tasks again, with all their retries; what failed for their sake waits again."""
     changes = Changes()
-    found = await _locked(conn, ids)
+    found = _locked(conn, ids)
     ended = [row for row in found.values() if row.status in TASK_ENDED]
-    waiting = await _unmet(conn, [row.id for row in ended])
+    waiting = _unmet(conn, [row.id for row in ended])
     for status in (TaskStatus.PENDING, TaskStatus.WAITING):
         rows = [row for row in ended if (row.id in waiting) == (status is TaskStatus.WAITING)]
         if not rows:
             continue
-        await _set_status(conn, now, rows, status, None, None, failures=0, losses=0)
+        _set_status(conn, now, rows, status, None, None, failures=0, losses=0)
         for row in rows:
             changes.move(row.id, row.batch, TaskStatus(row.status), status)
     awaited = [row.id for row in ended if row.awaited]
     if awaited:
-        await revive(conn, now, awaited, changes)
+        revive(conn, now, awaited, changes)
     for row in ended:
         changes.note(now, "retried", actor, task=row.id, batch=row.batch)
-    await changes.write(conn)
+    changes.write(conn)
     return changes
 
 
-async def retry_one(conn: AsyncConnection, now: int, task: int, actor: str) -> Changes:
+def retry_one(conn: sa.Connection, now: int, task: int, actor: str) -> Changes:
     """Run one ended task again; refuse if it has not ended."""
-    row = await _one(conn, task)
+    row = _one(conn, task)
     if row.status not in TASK_ENDED:
         raise ConflictError(
             f"task {task} is {row.status}; only a task that has ended can run again", field="task"
         )
-    return await retry(conn, now, [task], actor)
+    return retry(conn, now, [task], actor)
 
 
-async def _unmet(conn: AsyncConnection, ids: list[int]) -> set[int]:
+def _unmet(conn: sa.Connection, ids: list[int]) -> set[int]:
     dialect = conn.dialect.name
-    found = await conn.execute(
+    found = conn.execute(
         sa.select(requirements.c.task).where(
             among(dialect, requirements.c.task, "ids"), sa.not_(requirements.c.met)
         ),
@@ -134,8 +131,8 @@ async def _unmet(conn: AsyncConnection, ids: list[int]) -> set[int]:
     return set(found.scalars())
 
 
-async def _set_status(
-    conn: AsyncConnection,
+def _set_status(
+    conn: sa.Connection,
     now: int,
     rows: Iterable[AnyRow],
     status: TaskStatus,
@@ -144,7 +141,7 @@ async def _set_status(
     **more: Any,
 ) -> None:
     dialect = conn.dialect.name
-    await conn.execute(
+    conn.execute(
         sa.update(tasks)
         .where(among(dialect, tasks.c.id, "ids"))
         .values(status=status.value, cause=cause, detail=detail, changed_at=now, **more),
@@ -152,12 +149,10 @@ async def _set_status(
     )
 
 
-async def update(
-    conn: AsyncConnection, now: int, task: int, change: TaskUpdate, actor: str
-) -> Changes:
+def update(conn: sa.Connection, now: int, task: int, change: TaskUpdate, actor: str) -> Changes:
     """Change a task that is not running; what it will run next is what is changed."""
     changes = Changes()
-    row = await _one(conn, task)
+    row = _one(conn, task)
     if row.status == TaskStatus.ACTIVE:
         raise ConflictError(
             f"task {task} is running", field="task", cure="cancel it first, or wait for its end"
@@ -168,15 +163,15 @@ async def update(
     if not values:
         return changes
     if change.batch is not None:
-        await conn.execute(ENSURE_BATCH, [{"name": change.batch, "created_at": now}])
+        conn.execute(ENSURE_BATCH, [{"name": change.batch, "created_at": now}])
         status = TaskStatus(row.status)
         changes.moved = {(row.batch, status): -1}
         changes.moved[change.batch, status] = changes.moved.get((change.batch, status), 0) + 1
         changes.awake.add(change.batch)
-    await conn.execute(sa.update(tasks).where(tasks.c.id == task).values(changed_at=now, **values))
+    conn.execute(sa.update(tasks).where(tasks.c.id == task).values(changed_at=now, **values))
     changes.touched[task] = TaskStatus(row.status)
     changes.note(now, "changed", actor, task=task, batch=row.batch, detail=", ".join(values))
-    await changes.write(conn)
+    changes.write(conn)
     return changes
 
 
@@ -191,13 +186,13 @@ def _with_command(row: AnyRow, command: list[str] | str) -> str:
     return to_json(core).decode()
 
 
-async def delete(conn: AsyncConnection, now: int, task: int, actor: str) -> Changes:
+def delete(conn: sa.Connection, now: int, task: int, actor: str) -> Changes:
     """Delete a task that is not running, with its history; refuse while others wait on it."""
     changes = Changes()
-    row = await _one(conn, task)
+    row = _one(conn, task)
     if row.status == TaskStatus.ACTIVE:
         raise ConflictError(f"task {task} is running", field="task", cure="cancel it first")
-    waiting = await conn.execute(
+    waiting = conn.execute(
         sa.select(requirements.c.task)
         .join(tasks, tasks.c.id == requirements.c.task)
         .where(requirements.c.required == task, tasks.c.status == TaskStatus.WAITING.value)
@@ -208,10 +203,10 @@ async def delete(conn: AsyncConnection, now: int, task: int, actor: str) -> Chan
         raise ConflictError(
             f"task {dependant} waits on task {task}", field="task", cure="cancel that one first"
         )
-    await conn.execute(sa.delete(tasks).where(tasks.c.id == task))
+    conn.execute(sa.delete(tasks).where(tasks.c.id == task))
     changes.move(task, row.batch, TaskStatus(row.status), None)
     changes.note(now, "deleted", actor, task=task, batch=row.batch)
-    await changes.write(conn)
+    changes.write(conn)
     return changes
 
 
@@ -219,28 +214,22 @@ def _ended(status: str) -> str:
     return "been cancelled" if status == TaskStatus.CANCELLED else status
 
 
-async def pause_batch(
-    conn: AsyncConnection, now: int, name: str, actor: str, *, paused: bool
-) -> Changes:
+def pause_batch(conn: sa.Connection, now: int, name: str, actor: str, *, paused: bool) -> Changes:
     """Hold a batch back, or let it go on."""
     changes = Changes()
-    done = await conn.execute(
-        sa.update(batches).where(batches.c.name == name).values(paused=paused)
-    )
+    done = conn.execute(sa.update(batches).where(batches.c.name == name).values(paused=paused))
     if not done.rowcount:
         raise NotFoundError(f"there is no batch {name!r}", field="name")
     if not paused:
         changes.awake.add(name)
     changes.note(now, "paused" if paused else "resumed", actor, batch=name)
-    await changes.write(conn)
+    changes.write(conn)
     return changes
 
 
-async def some_of_batch(
-    conn: AsyncConnection, name: str, statuses: Sequence[TaskStatus]
-) -> list[int]:
+def some_of_batch(conn: sa.Connection, name: str, statuses: Sequence[TaskStatus]) -> list[int]:
     """The next few thousand tasks of a batch that have one of these statuses."""
-    found = await conn.execute(
+    found = conn.execute(
         sa.select(tasks.c.id)
         .where(tasks.c.batch == name, tasks.c.status.in_([s.value for s in statuses]))
         .order_by(tasks.c.id)
@@ -249,19 +238,19 @@ async def some_of_batch(
     return list(found.scalars())
 
 
-async def delete_batch(conn: AsyncConnection, now: int, name: str, actor: str) -> int:
+def delete_batch(conn: sa.Connection, now: int, name: str, actor: str) -> int:
     """Delete a batch and all its tasks; refuse while one runs or is waited on from outside."""
     changes = Changes()
-    known = await conn.execute(sa.select(batches.c.name).where(batches.c.name == name))
+    known = conn.execute(sa.select(batches.c.name).where(batches.c.name == name))
     if known.scalar_one_or_none() is None:
         raise NotFoundError(f"there is no batch {name!r}", field="name")
     mine = sa.select(tasks.c.id).where(tasks.c.batch == name)
-    active = await conn.execute(mine.where(tasks.c.status == TaskStatus.ACTIVE.value).limit(1))
+    active = conn.execute(mine.where(tasks.c.status == TaskStatus.ACTIVE.value).limit(1))
     if active.scalar_one_or_none() is not None:
         raise ConflictError(
             f"tasks of batch {name!r} are running", field="name", cure="cancel the batch first"
         )
-    outsider = await conn.execute(
+    outsider = conn.execute(
         sa.select(tasks.c.id)
         .join(requirements, requirements.c.task == tasks.c.id)
         .where(
@@ -274,9 +263,9 @@ async def delete_batch(conn: AsyncConnection, now: int, name: str, actor: str) -
     waiting = outsider.scalar_one_or_none()
     if waiting is not None:
         raise ConflictError(f"task {waiting} of another batch waits on this one", field="name")
-    gone = await conn.execute(sa.delete(tasks).where(tasks.c.batch == name))
-    await conn.execute(sa.delete(task_counts).where(task_counts.c.batch == name))
-    await conn.execute(sa.delete(batches).where(batches.c.name == name))
+    gone = conn.execute(sa.delete(tasks).where(tasks.c.batch == name))
+    conn.execute(sa.delete(task_counts).where(task_counts.c.batch == name))
+    conn.execute(sa.delete(batches).where(batches.c.name == name))
     changes.note(now, "deleted", actor, batch=name, detail=f"{gone.rowcount} tasks")
-    await changes.write(conn)
+    changes.write(conn)
     return int(gone.rowcount)

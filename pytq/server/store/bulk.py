@@ -11,17 +11,16 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 Row = dict[str, Any]
 
 
-async def execute_many(
-    conn: AsyncConnection, statement: sa.Insert | sa.Update | sa.Delete, rows: Sequence[Row]
+def execute_many(
+    conn: sa.Connection, statement: sa.Insert | sa.Update | sa.Delete, rows: Sequence[Row]
 ) -> None:
     """Run `statement` once for each row. All rows have the same keys."""
     sql, pick = _prepared(statement, conn.dialect, tuple(rows[0]))
-    await conn.exec_driver_sql(sql, [pick(row) for row in rows])
+    conn.exec_driver_sql(sql, [pick(row) for row in rows])
 
 
 @lru_cache(maxsize=200)

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pytq.schema.states import TaskStatus, check_task_move
 from pytq.server.store.tables import events, sequences
@@ -53,7 +52,7 @@ class Changes:
         """Note an event: what happened, through whom, and what it is about."""
         self.noted.append({"at": at, "kind": kind, "actor": actor, **about})
 
-    async def write(self, conn: AsyncConnection) -> None:
+    def write(self, conn: sa.Connection) -> None:
         """Bring the counts up to date and append the events, inside the verb's transaction."""
         counts = [
             {"batch": batch, "status": status, "by": by, "floor": max(by, 0)}
@@ -61,13 +60,13 @@ class Changes:
             if by
         ]
         if counts:
-            await conn.execute(_COUNT, counts)
+            conn.execute(_COUNT, counts)
         if self.noted:
             blank = dict.fromkeys(("task", "attempt", "batch", "worker", "detail"))
-            await conn.execute(_INSERT_EVENTS, [{**blank, **note} for note in self.noted])
+            conn.execute(_INSERT_EVENTS, [{**blank, **note} for note in self.noted])
 
 
-async def next_ids(conn: AsyncConnection, sequence: str, count: int) -> int:
+def next_ids(conn: sa.Connection, sequence: str, count: int) -> int:
     """Take `count` consecutive ids and return the first; they are never given out again."""
-    result = await conn.execute(_NEXT, {"sequence": sequence, "by": count})
+    result = conn.execute(_NEXT, {"sequence": sequence, "by": count})
     return int(result.scalar_one()) - count

@@ -5,7 +5,6 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from pydantic_core import to_json
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pytq.schema.frames import Hello, Ref
 from pytq.schema.problems import ConflictError, NotFoundError
@@ -19,8 +18,8 @@ from pytq.server.store.tables import AnyRow, executions, tasks, workers
 SETTINGS: Final = ("batch", "concurrency", "prefetch", "paused", "draining")
 
 
-async def _named(conn: AsyncConnection, name: str) -> AnyRow:
-    found = await conn.execute(
+def _named(conn: sa.Connection, name: str) -> AnyRow:
+    found = conn.execute(
         sa.select(workers)
         .where(workers.c.name == name, workers.c.gone.is_(False))
         .with_for_update()
@@ -31,15 +30,15 @@ async def _named(conn: AsyncConnection, name: str) -> AnyRow:
     return row
 
 
-async def greet(conn: AsyncConnection, now: int, hello: Hello) -> tuple[AnyRow, bool]:
+def greet(conn: sa.Connection, now: int, hello: Hello) -> tuple[AnyRow, bool]:
     """Register a worker or know it again; returns its row, and whether it is the same as before.
 
     What its command line asks for is applied when it is new or was changed since the last time;
     otherwise what an operator tuned stays.
     """
     changes = Changes()
-    await conn.execute(ENSURE_BATCH, [{"name": hello.batch, "created_at": now}])
-    found = await conn.execute(
+    conn.execute(ENSURE_BATCH, [{"name": hello.batch, "created_at": now}])
+    found = conn.execute(
         sa.select(workers)
         .where(workers.c.name == hello.name, workers.c.gone.is_(False))
         .with_for_update()
@@ -47,35 +46,35 @@ async def greet(conn: AsyncConnection, now: int, hello: Hello) -> tuple[AnyRow, 
     known = found.one_or_none()
     same = known is not None and known.identity == hello.identity
     if known is not None and not same:
-        await _refuse_impostor(conn, known)
+        _refuse_impostor(conn, known)
     declared = {k: getattr(hello, k) for k in ("batch", "concurrency", "prefetch")}
     said = to_json(declared).decode()
     values = _facts(hello, now) | {"declared": said}
     if known is None:
         values |= declared | {
-            "id": await next_ids(conn, "workers", 1),
+            "id": next_ids(conn, "workers", 1),
             "paused": False,
             "draining": False,
             "settings_version": 1,
             "gone": False,
             "created_at": now,
         }
-        await conn.execute(sa.insert(workers).values(values))
+        conn.execute(sa.insert(workers).values(values))
         which = values["id"]
     else:
         which = known.id
         if known.declared != said:
             values |= declared | {"settings_version": known.settings_version + 1}
-        await conn.execute(sa.update(workers).where(workers.c.id == which).values(values))
+        conn.execute(sa.update(workers).where(workers.c.id == which).values(values))
     changes.note(now, "online", hello.name, worker=hello.name)
-    await changes.write(conn)
-    row = (await conn.execute(sa.select(workers).where(workers.c.id == which))).one()
+    changes.write(conn)
+    row = (conn.execute(sa.select(workers).where(workers.c.id == which))).one()
     return row, same
 
 
-async def _refuse_impostor(conn: AsyncConnection, known: AnyRow) -> None:
+def _refuse_impostor(conn: sa.Connection, known: AnyRow) -> None:
     """Another machine may take over a name only when nothing is held under it any more."""
-    held = await holding(conn, known.id)
+    held = holding(conn, known.id)
     if held:
         raise ConflictError(
             f"a worker named {known.name!r} on {known.hostname} still holds {len(held)} executions",
@@ -120,13 +119,13 @@ _HOLDING: Final = (
 )
 
 
-async def holding(conn: AsyncConnection, worker: int) -> Sequence[AnyRow]:
+def holding(conn: sa.Connection, worker: int) -> Sequence[AnyRow]:
     """The open executions of a worker, with what it takes to lease them to it again."""
-    return (await conn.execute(_HOLDING, {"by": worker})).all()
+    return (conn.execute(_HOLDING, {"by": worker})).all()
 
 
-async def reconcile(
-    conn: AsyncConnection, now: int, worker: int, held: Sequence[Ref], *, same_identity: bool
+def reconcile(
+    conn: sa.Connection, now: int, worker: int, held: Sequence[Ref], *, same_identity: bool
 ) -> tuple[Sequence[AnyRow], Changes]:
     """Bring the books in line with what a worker says it holds.
 
@@ -134,7 +133,7 @@ async def reconcile(
     is not held any more is lost. Returns the executions that stay open.
     """
     changes = Changes()
-    open_now = await holding(conn, worker)
+    open_now = holding(conn, worker)
     said = set(held)
     missing = [
         row.task
@@ -143,77 +142,75 @@ async def reconcile(
         and not (same_identity and Phase(row.phase) is Phase.ASSIGNED)
     ]
     if missing:
-        rows = await open_executions(conn, missing)
-        await lose(conn, now, list(rows.values()), "its worker no longer knows it", changes)
-        await changes.write(conn)
+        rows = open_executions(conn, missing)
+        lose(conn, now, list(rows.values()), "its worker no longer knows it", changes)
+        changes.write(conn)
     return [row for row in open_now if row.task not in set(missing)], changes
 
 
-async def close_all(
-    conn: AsyncConnection, now: int, worker: int, detail: str
-) -> tuple[list[Ref], Changes]:
+def close_all(conn: sa.Connection, now: int, worker: int, detail: str) -> tuple[list[Ref], Changes]:
     """Everything a silent worker held is lost, and handed on."""
     changes = Changes()
-    held = await holding(conn, worker)
+    held = holding(conn, worker)
     if held:
-        rows = await open_executions(conn, [row.task for row in held])
-        await lose(conn, now, list(rows.values()), detail, changes)
-        await changes.write(conn)
+        rows = open_executions(conn, [row.task for row in held])
+        lose(conn, now, list(rows.values()), detail, changes)
+        changes.write(conn)
     return [(row.task, row.attempt) for row in held], changes
 
 
-async def left(conn: AsyncConnection, now: int, worker: int, name: str, why: str) -> Changes:
+def left(conn: sa.Connection, now: int, worker: int, name: str, why: str) -> Changes:
     """A worker's connection ended."""
     changes = Changes()
-    await conn.execute(sa.update(workers).where(workers.c.id == worker).values(seen_at=now))
+    conn.execute(sa.update(workers).where(workers.c.id == worker).values(seen_at=now))
     changes.note(now, "offline", name, worker=name, detail=why)
-    await changes.write(conn)
+    changes.write(conn)
     return changes
 
 
-async def tune(
-    conn: AsyncConnection, now: int, name: str, change: WorkerUpdate, actor: str
+def tune(
+    conn: sa.Connection, now: int, name: str, change: WorkerUpdate, actor: str
 ) -> tuple[AnyRow, Changes]:
     """Turn a worker's knobs; returns its row as it is then."""
     changes = Changes()
-    row = await _named(conn, name)
+    row = _named(conn, name)
     values = change.model_dump(exclude_unset=True, exclude_none=True)
     if change.batch is not None:
-        await conn.execute(ENSURE_BATCH, [{"name": change.batch, "created_at": now}])
+        conn.execute(ENSURE_BATCH, [{"name": change.batch, "created_at": now}])
     if values:
         said = ", ".join(f"{key}={value}" for key, value in values.items())
         values["settings_version"] = row.settings_version + 1
-        await conn.execute(sa.update(workers).where(workers.c.id == row.id).values(values))
+        conn.execute(sa.update(workers).where(workers.c.id == row.id).values(values))
         changes.note(now, "tuned", actor, worker=name, detail=said)
-        await changes.write(conn)
-    row = (await conn.execute(sa.select(workers).where(workers.c.id == row.id))).one()
+        changes.write(conn)
+    row = (conn.execute(sa.select(workers).where(workers.c.id == row.id))).one()
     return row, changes
 
 
-async def forget(
-    conn: AsyncConnection, now: int, name: str, actor: str, *, force: bool
+def forget(
+    conn: sa.Connection, now: int, name: str, actor: str, *, force: bool
 ) -> tuple[int, Changes]:
     """Strike a worker off; what it still held is handed on only when forced."""
-    row = await _named(conn, name)
-    held = await holding(conn, row.id)
+    row = _named(conn, name)
+    held = holding(conn, row.id)
     if held and not force:
         raise ConflictError(
             f"worker {name!r} still holds {len(held)} executions",
             field="name",
             cure="wait for it to come back, or use force if its machine is gone for good",
         )
-    _, changes = await close_all(conn, now, row.id, f"worker {name} was forgotten by {actor}")
-    await conn.execute(sa.update(workers).where(workers.c.id == row.id).values(gone=True))
+    _, changes = close_all(conn, now, row.id, f"worker {name} was forgotten by {actor}")
+    conn.execute(sa.update(workers).where(workers.c.id == row.id).values(gone=True))
     after = Changes()
     after.note(now, "forgotten", actor, worker=name)
-    await after.write(conn)
+    after.write(conn)
     return row.id, changes
 
 
-async def hand_back(conn: AsyncConnection, now: int, refs: Sequence[Ref]) -> Changes:
+def hand_back(conn: sa.Connection, now: int, refs: Sequence[Ref]) -> Changes:
     """Undo leases that never reached their worker: their tasks are pending again."""
     changes = Changes()
-    rows = await open_executions(conn, [task for task, _ in refs])
+    rows = open_executions(conn, [task for task, _ in refs])
     wanted = set(refs)
     idle = [
         row
@@ -221,14 +218,14 @@ async def hand_back(conn: AsyncConnection, now: int, refs: Sequence[Ref]) -> Cha
         if (row.task, row.attempt) in wanted and Phase(row.phase) is Phase.ASSIGNED
     ]
     if idle:
-        await give_up(conn, now, idle, changes)
-        await changes.write(conn)
+        give_up(conn, now, idle, changes)
+        changes.write(conn)
     return changes
 
 
-async def who_holds(conn: AsyncConnection) -> dict[int, str]:
+def who_holds(conn: sa.Connection) -> dict[int, str]:
     """Every worker that has an open execution, by id, with its name."""
-    found = await conn.execute(
+    found = conn.execute(
         sa.select(workers.c.id, workers.c.name)
         .distinct()
         .join(executions, executions.c.worker == workers.c.id)

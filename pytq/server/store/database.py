@@ -4,9 +4,7 @@ import asyncio
 import fcntl
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Final, Self, TypeVar
 
 import sqlalchemy as sa
@@ -15,11 +13,19 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from pytq.schema.problems import BusyError, ConflictError, InvalidError
-from pytq.server.store.engine import is_passing, open_engines, read_uri, sqlite_path
-from pytq.server.store.upgrade import upgrade
+from pytq.server.store.engine import (
+    is_passing,
+    open_postgres,
+    open_sqlite,
+    read_uri,
+    sqlite_path,
+)
+from pytq.server.store.transactions import AsyncTransactions, ThreadedTransactions
+from pytq.server.store.upgrade import upgrade, upgrade_sqlite
 from pytq.server.store.writer import Verb, Writer
 
 T = TypeVar("T")
+Connection = sa.Connection  # for those outside this room who pass one along
 log = logging.getLogger(__name__)
 
 # Any number will do, as long as every PYTQ server asks for the same one.
@@ -29,27 +35,29 @@ _ADVISORY_LOCK: Final = 0x50595451
 class Database:
     """One open database, held by this server alone."""
 
-    def __init__(self, url: URL, writer: AsyncEngine, reader: AsyncEngine) -> None:
+    def __init__(self, url: URL) -> None:
         self.kind = url.get_backend_name()
-        self._url = url
-        self._writing = writer
-        self._reading = reader
-        self._writer = Writer(writer)
+        self._path = sqlite_path(url)
         self._lock_file: int | None = None
         self._lock_connection: AsyncConnection | None = None
+        self._writer: Writer
+        self._writing: sa.Engine | AsyncEngine
+        self._reading: AsyncEngine
+        if self.kind == "sqlite":
+            self._writing, self._reading = open_sqlite(url)
+            self._writer = Writer(ThreadedTransactions(self._writing))
+        else:
+            self._writing, self._reading = open_postgres(url)
+            self._writer = Writer(AsyncTransactions(self._writing))
 
     @classmethod
     async def open(cls, uri: str) -> Self:
         """Open a database by its URI: lock it, bring its schema up to date, start the writer."""
-        url = read_uri(uri)
-        path = sqlite_path(url)
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        self = cls(url, *open_engines(url))
+        self = cls(read_uri(uri))
         try:
-            await self._lock(path)
+            await self._lock()
             await self._check_durability()
-            await upgrade(self._writing)
+            await self._upgrade()
         except BaseException:
             await self.close()
             raise
@@ -62,36 +70,46 @@ class Database:
         if self._lock_connection is not None:
             await self._lock_connection.close()
         await self._reading.dispose()
-        await self._writing.dispose()
         if self._lock_file is not None:
             os.close(self._lock_file)
 
     async def write(self, verb: Verb[T], then: Callable[[T], None] | None = None) -> T:
         """Run a verb; returns after its commit. See `Writer.post`."""
-        return await self._writer.post(verb, then)
+        return await self._writer.post(lambda: verb, then)
 
-    def post(self, verb: Verb[T], then: Callable[[T], None] | None = None) -> asyncio.Future[T]:
-        """Queue a verb now, to be awaited later."""
-        return self._writer.post(verb, then)
+    def post(
+        self, prepare: Callable[[], Verb[T]], then: Callable[[T], None] | None = None
+    ) -> asyncio.Future[T]:
+        """Queue a verb now, to be awaited later. See `Writer.post`."""
+        return self._writer.post(prepare, then)
 
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A connection to read with, beside the writer."""
+    async def read(self, look: Verb[T]) -> T:
+        """Look at the database, beside the writer."""
         try:
             async with self._reading.connect() as connection:
-                yield connection
+                return await connection.run_sync(look)
         except (DBAPIError, OSError) as error:
             if is_passing(error):
                 raise BusyError("the database does not answer just now") from error
             raise
 
-    async def _lock(self, path: Path | None) -> None:
+    async def _upgrade(self) -> None:
+        if isinstance(self._writing, sa.Engine):
+            await asyncio.to_thread(upgrade_sqlite, self._writing)
+        else:
+            async with self._writing.begin() as connection:
+                await connection.run_sync(upgrade)
+
+    async def _lock(self) -> None:
         taken = ConflictError(
             "another PYTQ server is using this database",
             cure="stop that one first, or give this one its own --data-dir or database",
         )
-        if path is not None:
-            self._lock_file = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock_file = os.open(
+                f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+            )
             try:
                 fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

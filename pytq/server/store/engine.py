@@ -54,10 +54,8 @@ def read_uri(uri: str) -> URL:
     return url.set(drivername=drivers[backend])
 
 
-def open_engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
+def open_postgres(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
     """One engine to write with (a single connection), one to read beside it."""
-    if url.get_backend_name() == "sqlite":
-        return _open_sqlite(url, writes=True), _open_sqlite(url, writes=False)
     arguments: dict[str, Any] = {
         "pool_pre_ping": True,
         "connect_args": {"timeout": 10, "server_settings": {"application_name": "pytq"}},
@@ -69,31 +67,36 @@ def open_engines(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
     return writer, reader
 
 
-def _open_sqlite(url: URL, *, writes: bool) -> AsyncEngine:
-    size = {"pool_size": 1, "max_overflow": 0} if writes else {"pool_size": 2, "max_overflow": 2}
-    engine = create_async_engine(
-        url,
-        poolclass=sa.AsyncAdaptedQueuePool,
-        connect_args={"timeout": BUSY_SECONDS, "isolation_level": None},
-        **size,
+def open_sqlite(url: URL) -> tuple[sa.Engine, AsyncEngine]:
+    """One engine to write with (in a thread of its own), one to read beside it."""
+    arguments: dict[str, Any] = {
+        "connect_args": {"timeout": BUSY_SECONDS, "isolation_level": None},
+    }
+    plain = url.set(drivername="sqlite")
+    arguments["connect_args"]["check_same_thread"] = False
+    writer = sa.create_engine(plain, poolclass=sa.QueuePool, pool_size=1, **arguments)
+    reader = create_async_engine(
+        url, poolclass=sa.AsyncAdaptedQueuePool, pool_size=2, max_overflow=2, **arguments
     )
+    sa.event.listen(writer, "connect", _prepare)
+    sa.event.listen(reader.sync_engine, "connect", _prepare)
+    sa.event.listen(reader.sync_engine, "connect", _only_read)
+    # A deferred BEGIN that reads and then writes fails with "database is locked".
+    sa.event.listen(writer, "begin", lambda conn: conn.exec_driver_sql("BEGIN IMMEDIATE"))
+    return writer, reader
 
-    @sa.event.listens_for(engine.sync_engine, "connect")
-    def _prepare(connection: DBAPIConnection, _record: object) -> None:
-        cursor = connection.cursor()
-        for pragma in _PRAGMAS:
-            cursor.execute(pragma)
-        if not writes:
-            cursor.execute("PRAGMA query_only = ON")
-        cursor.close()
 
-    if writes:
-        # A deferred BEGIN that reads and then writes fails with "database is locked".
-        @sa.event.listens_for(engine.sync_engine, "begin")
-        def _begin(connection: sa.Connection) -> None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+def _prepare(connection: DBAPIConnection, _record: object) -> None:
+    cursor = connection.cursor()
+    for pragma in _PRAGMAS:
+        cursor.execute(pragma)
+    cursor.close()
 
-    return engine
+
+def _only_read(connection: DBAPIConnection, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA query_only = ON")
+    cursor.close()
 
 
 def among(

@@ -7,7 +7,6 @@ from itertools import groupby
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pytq.schema import limits
 from pytq.schema.states import Phase, TaskStatus
@@ -83,14 +82,14 @@ def _activate(dialect: str) -> sa.Update:
     return _ACTIVATE.where(among(dialect, tasks.c.id, "chosen"))
 
 
-async def lease(conn: AsyncConnection, now: int, hungry: Sequence[Hungry]) -> Leased:
+def lease(conn: sa.Connection, now: int, hungry: Sequence[Hungry]) -> Leased:
     """Open executions for hungry workers, each batch's most urgent and oldest tasks first."""
     leased = Leased()
     by_batch = sorted((worker for worker in hungry if worker.room > 0), key=lambda w: w.batch)
     for batch, group in groupby(by_batch, key=lambda worker: worker.batch):
         workers = list(group)
         wanted = min(sum(worker.room for worker in workers), limits.LEASES_PER_TICK)
-        rows = await conn.execute(_CANDIDATES, _appetite(batch, workers, wanted))
+        rows = conn.execute(_CANDIDATES, _appetite(batch, workers, wanted))
         candidates = [Candidate(*row) for row in rows]
         if len(candidates) < wanted:
             leased.dry.add(batch)
@@ -98,8 +97,8 @@ async def lease(conn: AsyncConnection, now: int, hungry: Sequence[Hungry]) -> Le
             leased.granted.append(Granted(worker, candidate.attempt + 1, candidate))
             leased.changes.move(candidate.task, batch, TaskStatus.PENDING, TaskStatus.ACTIVE)
     if leased.granted:
-        await _open(conn, now, leased.granted)
-        await leased.changes.write(conn)
+        _open(conn, now, leased.granted)
+        leased.changes.write(conn)
     return leased
 
 
@@ -116,14 +115,14 @@ def _appetite(batch: str, workers: Sequence[Hungry], wanted: int) -> dict[str, A
     }
 
 
-async def _open(conn: AsyncConnection, now: int, granted: Sequence[Granted]) -> None:
+def _open(conn: sa.Connection, now: int, granted: Sequence[Granted]) -> None:
     dialect = conn.dialect.name
-    await conn.execute(
+    conn.execute(
         _activate(dialect),
         {"chosen": listed(dialect, [g.candidate.task for g in granted]), "at": now},
     )
     # One open execution per task is a unique index: a task leased twice would be refused here.
-    await execute_many(
+    execute_many(
         conn,
         _OPEN,
         [

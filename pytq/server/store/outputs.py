@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pytq.schema import limits
 from pytq.schema.frames import Chunk
@@ -52,7 +51,7 @@ _READ: Final = (
 )
 
 
-async def keep_chunks(conn: AsyncConnection, chunks: Sequence[Chunk]) -> None:
+def keep_chunks(conn: sa.Connection, chunks: Sequence[Chunk]) -> None:
     """Store chunks; beyond the head, only the tail of a long stream is kept."""
     if not chunks:
         return
@@ -69,7 +68,7 @@ async def keep_chunks(conn: AsyncConnection, chunks: Sequence[Chunk]) -> None:
                 "data": data,
             }
         )
-    await conn.execute(_KEEP, [row for row in rows if row["size"]])
+    conn.execute(_KEEP, [row for row in rows if row["size"]])
     for stream in Stream:
         grown = [
             {
@@ -81,11 +80,11 @@ async def keep_chunks(conn: AsyncConnection, chunks: Sequence[Chunk]) -> None:
             if row["stream"] == stream
         ]
         if grown:
-            await conn.execute(_GROWN[stream], grown)
-    await _trim(conn, rows)
+            conn.execute(_GROWN[stream], grown)
+    _trim(conn, rows)
 
 
-async def _trim(conn: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
+def _trim(conn: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
     ends: dict[tuple[int, int, str], int] = {}
     for row in rows:
         key = row["task"], row["attempt"], row["stream"]
@@ -96,7 +95,7 @@ async def _trim(conn: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
         if end > limits.OUTPUT_HEAD_BYTES + limits.OUTPUT_TAIL_BYTES
     ]
     if long:
-        await conn.execute(_TRIM, long)
+        conn.execute(_TRIM, long)
 
 
 def _decoded(data: str) -> bytes:
@@ -106,11 +105,11 @@ def _decoded(data: str) -> bytes:
         return b""  # a broken chunk is a gap, which readers can see, and not a lost report
 
 
-async def read_output(
-    conn: AsyncConnection, task: int, attempt: int, stream: Stream, offset: int, limit: int
+def read_output(
+    conn: sa.Connection, task: int, attempt: int, stream: Stream, offset: int, limit: int
 ) -> tuple[int, bytes]:
     """The first stored stretch without a gap at or after `offset`: where it begins, its bytes."""
-    found = await conn.execute(
+    found = conn.execute(
         _READ,
         {
             "e_task": task,

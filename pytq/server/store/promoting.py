@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pytq.schema.states import TASK_ENDED, Cause, TaskStatus
 from pytq.server.store.bulk import execute_many
@@ -24,22 +23,22 @@ _FAIL: Final = (
 )
 
 
-async def promote(
-    conn: AsyncConnection, now: int, ended: Mapping[int, TaskStatus], changes: Changes
+def promote(
+    conn: sa.Connection, now: int, ended: Mapping[int, TaskStatus], changes: Changes
 ) -> None:
     """Settle those who waited on tasks that have just ended, and those who waited on them."""
     while ended:
         good = [task for task, status in ended.items() if status is TaskStatus.SUCCEEDED]
         bad = {task: status for task, status in ended.items() if status in TASK_ENDED}
-        await _mark_met(conn, good, ended)
-        await _wake(conn, now, ended, changes)
-        ended = await _fail(conn, now, {t: s for t, s in bad.items() if t not in good}, changes)
+        _mark_met(conn, good, ended)
+        _wake(conn, now, ended, changes)
+        ended = _fail(conn, now, {t: s for t, s in bad.items() if t not in good}, changes)
 
 
-async def _mark_met(conn: AsyncConnection, good: list[int], ended: Iterable[int]) -> None:
+def _mark_met(conn: sa.Connection, good: list[int], ended: Iterable[int]) -> None:
     dialect = conn.dialect.name
     edge = requirements.c
-    await conn.execute(
+    conn.execute(
         sa.update(requirements)
         .where(
             sa.or_(
@@ -53,12 +52,12 @@ async def _mark_met(conn: AsyncConnection, good: list[int], ended: Iterable[int]
     )
 
 
-async def _wake(conn: AsyncConnection, now: int, ended: Iterable[int], changes: Changes) -> None:
+def _wake(conn: sa.Connection, now: int, ended: Iterable[int], changes: Changes) -> None:
     """Those who waited on these tasks and now wait on none go to pending."""
     dialect = conn.dialect.name
     edge = requirements.c
     unmet = requirements.alias("unmet")
-    woken = await conn.execute(
+    woken = conn.execute(
         sa.update(tasks)
         .where(
             tasks.c.status == TaskStatus.WAITING.value,
@@ -73,16 +72,16 @@ async def _wake(conn: AsyncConnection, now: int, ended: Iterable[int], changes: 
         changes.move(row.id, row.batch, TaskStatus.WAITING, TaskStatus.PENDING)
 
 
-async def _fail(
-    conn: AsyncConnection, now: int, bad: Mapping[int, TaskStatus], changes: Changes
+def _fail(
+    conn: sa.Connection, now: int, bad: Mapping[int, TaskStatus], changes: Changes
 ) -> dict[int, TaskStatus]:
     """Those who needed one of these to succeed fail; returns the ones awaited themselves."""
     if not bad:
         return {}
-    broken = await _waiting_on(conn, bad)
+    broken = _waiting_on(conn, bad)
     if not broken:
         return {}
-    await execute_many(
+    execute_many(
         conn,
         _FAIL,
         [
@@ -99,10 +98,10 @@ async def _fail(
     return {row.id: TaskStatus.FAILED for row in broken.values() if row.awaited}
 
 
-async def _waiting_on(conn: AsyncConnection, bad: Mapping[int, TaskStatus]) -> dict[int, AnyRow]:
+def _waiting_on(conn: sa.Connection, bad: Mapping[int, TaskStatus]) -> dict[int, AnyRow]:
     dialect = conn.dialect.name
     edge = requirements.c
-    found = await conn.execute(
+    found = conn.execute(
         sa.select(tasks.c.id, tasks.c.batch, tasks.c.awaited, edge.required)
         .join(requirements, edge.task == tasks.c.id)
         .where(
@@ -115,7 +114,7 @@ async def _waiting_on(conn: AsyncConnection, bad: Mapping[int, TaskStatus]) -> d
     return {row.id: row for row in found}
 
 
-async def revive(conn: AsyncConnection, now: int, again: Iterable[int], changes: Changes) -> None:
+def revive(conn: sa.Connection, now: int, again: Iterable[int], changes: Changes) -> None:
     """Tasks are to run again: those that failed for their sake wait for them once more."""
     dialect = conn.dialect.name
     edge = requirements.c
@@ -123,7 +122,7 @@ async def revive(conn: AsyncConnection, now: int, again: Iterable[int], changes:
     while ids:
         bound = {"again": listed(dialect, ids)}
         waits = among(dialect, edge.required, "again")
-        revived = await conn.execute(
+        revived = conn.execute(
             sa.update(tasks)
             .where(
                 tasks.c.status == TaskStatus.FAILED.value,
@@ -138,7 +137,7 @@ async def revive(conn: AsyncConnection, now: int, again: Iterable[int], changes:
         for row in rows:
             changes.move(row.id, row.batch, TaskStatus.FAILED, TaskStatus.WAITING)
         still_waiting = sa.select(tasks.c.id).where(tasks.c.status == TaskStatus.WAITING.value)
-        await conn.execute(
+        conn.execute(
             sa.update(requirements)
             .where(waits, edge.met, edge.task.in_(still_waiting))
             .values(met=False),

@@ -5,7 +5,6 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from pydantic_core import from_json
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pytq.schema.endpoints import EventFilter, ExecutionFilter, TaskFilter
 from pytq.schema.problems import NotFoundError
@@ -33,7 +32,7 @@ from pytq.server.store.tables import (
 )
 
 
-async def list_tasks(conn: AsyncConnection, wanted: TaskFilter) -> Page[TaskView]:
+def list_tasks(conn: sa.Connection, wanted: TaskFilter) -> Page[TaskView]:
     """One page of tasks."""
     query = sa.select(tasks)
     if wanted.batch is not None:
@@ -53,9 +52,9 @@ async def list_tasks(conn: AsyncConnection, wanted: TaskFilter) -> Page[TaskView
     else:
         query = query.order_by(tasks.c.id.desc())
         query = query.where(tasks.c.id < after) if after is not None else query
-    rows = (await conn.execute(query.limit(wanted.limit + 1))).all()
+    rows = (conn.execute(query.limit(wanted.limit + 1))).all()
     shown = rows[: wanted.limit]
-    views = await _task_views(conn, shown)
+    views = _task_views(conn, shown)
     return Page[TaskView](items=views, next=_cursor(rows, wanted.limit, lambda row: str(row.id)))
 
 
@@ -63,20 +62,20 @@ def _cursor(rows: Sequence[AnyRow], limit: int, name: Any) -> str | None:
     return name(rows[limit - 1]) if len(rows) > limit else None
 
 
-async def get_task(conn: AsyncConnection, task: int) -> TaskView:
+def get_task(conn: sa.Connection, task: int) -> TaskView:
     """One task."""
-    row = (await conn.execute(sa.select(tasks).where(tasks.c.id == task))).one_or_none()
+    row = (conn.execute(sa.select(tasks).where(tasks.c.id == task))).one_or_none()
     if row is None:
         raise NotFoundError(f"there is no task {task}", field="task")
-    [view] = await _task_views(conn, [row])
+    [view] = _task_views(conn, [row])
     return view
 
 
-async def _task_views(conn: AsyncConnection, rows: Sequence[AnyRow]) -> list[TaskView]:
+def _task_views(conn: sa.Connection, rows: Sequence[AnyRow]) -> list[TaskView]:
     required: dict[int, list[int]] = {}
     if rows:
         dialect = conn.dialect.name
-        found = await conn.execute(
+        found = conn.execute(
             sa.select(requirements.c.task, requirements.c.required)
             .where(among(dialect, requirements.c.task, "ids"))
             .order_by(requirements.c.task, requirements.c.required),
@@ -117,7 +116,7 @@ _EXECUTIONS: Final = sa.select(executions, workers.c.name.label("worker_name")).
 )
 
 
-async def list_executions(conn: AsyncConnection, wanted: ExecutionFilter) -> Page[ExecutionView]:
+def list_executions(conn: sa.Connection, wanted: ExecutionFilter) -> Page[ExecutionView]:
     """One page of executions, newest task first."""
     query = _EXECUTIONS
     if wanted.task is not None:
@@ -135,16 +134,16 @@ async def list_executions(conn: AsyncConnection, wanted: ExecutionFilter) -> Pag
         before = sa.tuple_(sa.literal(int(task)), sa.literal(int(attempt or 0)))
         query = query.where(sa.tuple_(executions.c.task, executions.c.attempt) < before)
     query = query.order_by(executions.c.task.desc(), executions.c.attempt.desc())
-    rows = (await conn.execute(query.limit(wanted.limit + 1))).all()
+    rows = (conn.execute(query.limit(wanted.limit + 1))).all()
     return Page[ExecutionView](
         items=[_execution_view(row) for row in rows[: wanted.limit]],
         next=_cursor(rows, wanted.limit, lambda row: f"{row.task}.{row.attempt}"),
     )
 
 
-async def get_execution(conn: AsyncConnection, task: int, attempt: int) -> ExecutionView:
+def get_execution(conn: sa.Connection, task: int, attempt: int) -> ExecutionView:
     """One execution."""
-    found = await conn.execute(
+    found = conn.execute(
         _EXECUTIONS.where(executions.c.task == task, executions.c.attempt == attempt)
     )
     row = found.one_or_none()
@@ -178,17 +177,17 @@ def _execution_view(row: AnyRow) -> ExecutionView:
     )
 
 
-async def count(conn: AsyncConnection, batch: str | None) -> Counts:
+def count(conn: sa.Connection, batch: str | None) -> Counts:
     """How many tasks there are of each status, in one batch or in all."""
     query = sa.select(task_counts.c.status, sa.func.sum(task_counts.c.n))
     if batch is not None:
         query = query.where(task_counts.c.batch == batch)
-    found = await conn.execute(query.group_by(task_counts.c.status))
+    found = conn.execute(query.group_by(task_counts.c.status))
     return Counts(**{status: int(n) for status, n in found})
 
 
-async def list_batches(
-    conn: AsyncConnection, online: Mapping[str, int], only: str | None = None
+def list_batches(
+    conn: sa.Connection, online: Mapping[str, int], only: str | None = None
 ) -> list[BatchView]:
     """Every batch with its counts; `online` tells how many workers each has."""
     query = sa.select(batches).order_by(batches.c.name)
@@ -197,7 +196,7 @@ async def list_batches(
         query = query.where(batches.c.name == only)
         numbers = numbers.where(task_counts.c.batch == only)
     counts: dict[str, dict[str, int]] = {}
-    for row in await conn.execute(numbers):
+    for row in conn.execute(numbers):
         counts.setdefault(row.batch, {})[row.status] = row.n
     return [
         BatchView(
@@ -207,22 +206,22 @@ async def list_batches(
             counts=Counts(**counts.get(row.name, {})),
             workers=online.get(row.name, 0),
         )
-        for row in await conn.execute(query)
+        for row in conn.execute(query)
     ]
 
 
-async def list_workers(conn: AsyncConnection, name: str | None = None) -> Sequence[AnyRow]:
+def list_workers(conn: sa.Connection, name: str | None = None) -> Sequence[AnyRow]:
     """Every worker that is not gone, or the one of that name."""
     query = sa.select(workers).where(workers.c.gone.is_(False)).order_by(workers.c.name)
     if name is not None:
         query = query.where(workers.c.name == name)
-    return (await conn.execute(query)).all()
+    return (conn.execute(query)).all()
 
 
-async def open_counts(conn: AsyncConnection) -> dict[int, tuple[int, int]]:
+def open_counts(conn: sa.Connection) -> dict[int, tuple[int, int]]:
     """How many executions each worker holds, and how many of them run."""
     running = sa.func.sum(sa.case((executions.c.phase == Phase.RUNNING.value, 1), else_=0))
-    found = await conn.execute(
+    found = conn.execute(
         sa.select(executions.c.worker, sa.func.count(), running)
         .where(executions.c.ended_at.is_(None))
         .group_by(executions.c.worker)
@@ -230,7 +229,7 @@ async def open_counts(conn: AsyncConnection) -> dict[int, tuple[int, int]]:
     return {worker: (int(held), int(runs)) for worker, held, runs in found}
 
 
-async def list_events(conn: AsyncConnection, wanted: EventFilter) -> Page[EventView]:
+def list_events(conn: sa.Connection, wanted: EventFilter) -> Page[EventView]:
     """One page of events."""
     query = sa.select(events)
     for column, value in (
@@ -244,26 +243,26 @@ async def list_events(conn: AsyncConnection, wanted: EventFilter) -> Page[EventV
     if after is not None:
         query = query.where(events.c.id > after if wanted.oldest_first else events.c.id < after)
     order = events.c.id if wanted.oldest_first else events.c.id.desc()
-    rows = (await conn.execute(query.order_by(order).limit(wanted.limit + 1))).all()
+    rows = (conn.execute(query.order_by(order).limit(wanted.limit + 1))).all()
     return Page[EventView](
         items=[EventView(**row._mapping) for row in rows[: wanted.limit]],  # noqa: SLF001 - its public name
         next=_cursor(rows, wanted.limit, lambda row: str(row.id)),
     )
 
 
-async def statuses(conn: AsyncConnection, ids: Iterable[int]) -> dict[int, TaskStatus]:
+def statuses(conn: sa.Connection, ids: Iterable[int]) -> dict[int, TaskStatus]:
     """How some tasks stand."""
     dialect = conn.dialect.name
-    found = await conn.execute(
+    found = conn.execute(
         sa.select(tasks.c.id, tasks.c.status).where(among(dialect, tasks.c.id, "ids")),
         {"ids": listed(dialect, ids)},
     )
     return {row.id: TaskStatus(row.status) for row in found}
 
 
-async def latest(conn: AsyncConnection, task: int) -> AnyRow:
+def latest(conn: sa.Connection, task: int) -> AnyRow:
     """A task's status and its latest execution, if it has one yet."""
-    found = await conn.execute(
+    found = conn.execute(
         sa.select(
             tasks.c.status,
             tasks.c.cause,

@@ -10,7 +10,6 @@ from functools import cache
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pytq.schema.frames import Chunk, Ended, Progress, Ref
 from pytq.schema.states import PHASE_ORDER, Cause, Outcome, Phase, Signal, TaskStatus
@@ -134,39 +133,39 @@ def _succeed(dialect: str) -> sa.Update:
     return _SUCCEED.where(among(dialect, tasks.c.id, "good"))
 
 
-async def report(conn: AsyncConnection, said: Said) -> Taken:
+def report(conn: sa.Connection, said: Said) -> Taken:
     """Take in a worker's report: output first, then progress, then outcomes."""
     taken = Taken()
     refs = _named(said)
     if not refs:
         return taken
-    held = await open_executions(conn, {task for task, _ in refs})
+    held = open_executions(conn, {task for task, _ in refs})
     mine = {ref for ref in refs if _is_mine(held.get(ref[0]), ref, said.worker)}
-    await _answer_strangers(conn, said, refs - mine, taken)
-    await keep_chunks(conn, [chunk for chunk in said.chunks if _ref(chunk) in mine])
+    _answer_strangers(conn, said, refs - mine, taken)
+    keep_chunks(conn, [chunk for chunk in said.chunks if _ref(chunk) in mine])
     ending = [end for end in said.ended if _ref(end) in mine]
     over = {_ref(end) for end in ending}
     moving = [p for p in said.progress if _ref(p) in mine - over]
     if moving:
-        await _progress(conn, said, moving, held)
+        _progress(conn, said, moving, held)
     if ending:
         rows = [_end_row(said, end) for end in ending]
         verdicts = [_verdict(held[e.task], e.outcome, e.cause, e.detail) for e in ending]
-        await close(conn, said.now, rows, verdicts, [held[e.task] for e in ending], taken.changes)
+        close(conn, said.now, rows, verdicts, [held[e.task] for e in ending], taken.changes)
         taken.settled += over
-    await taken.changes.write(conn)
+    taken.changes.write(conn)
     return taken
 
 
-async def open_executions(conn: AsyncConnection, of: Iterable[int]) -> dict[int, AnyRow]:
+def open_executions(conn: sa.Connection, of: Iterable[int]) -> dict[int, AnyRow]:
     """The open execution of each task that has one, locked until the transaction ends."""
     dialect = conn.dialect.name
-    found = await conn.execute(_find_open(dialect), {"of": listed(dialect, sorted(of))})
+    found = conn.execute(_find_open(dialect), {"of": listed(dialect, sorted(of))})
     return {row.task: row for row in found}
 
 
-async def close(
-    conn: AsyncConnection,
+def close(
+    conn: sa.Connection,
     now: int,
     rows: list[dict[str, Any]],
     verdicts: list[Verdict],
@@ -174,20 +173,18 @@ async def close(
     changes: Changes,
 ) -> None:
     """End executions and settle their tasks; wake or fail the tasks that require them."""
-    await execute_many(conn, _END, rows)
-    await _settle(conn, now, held, verdicts)
+    execute_many(conn, _END, rows)
+    _settle(conn, now, held, verdicts)
     awaited = {}
     for row, verdict in zip(held, verdicts, strict=True):
         changes.move(row.task, row.batch, TaskStatus.ACTIVE, verdict.status)
         if row.awaited and verdict.status is not TaskStatus.PENDING:
             awaited[row.task] = verdict.status
     if awaited:
-        await promote(conn, now, awaited, changes)
+        promote(conn, now, awaited, changes)
 
 
-async def _settle(
-    conn: AsyncConnection, now: int, held: list[AnyRow], verdicts: list[Verdict]
-) -> None:
+def _settle(conn: sa.Connection, now: int, held: list[AnyRow], verdicts: list[Verdict]) -> None:
     """Write what became of the tasks. Most succeed, and success is the same for all of them."""
     good, rest = [], []
     for row, verdict in zip(held, verdicts, strict=True):
@@ -208,12 +205,12 @@ async def _settle(
         )
     if good:
         dialect = conn.dialect.name
-        await conn.execute(
+        conn.execute(
             _succeed(dialect),
             {"good": listed(dialect, good), "at": now},
         )
     if rest:
-        await execute_many(conn, _SETTLE, rest)
+        execute_many(conn, _SETTLE, rest)
 
 
 def _verdict(row: AnyRow, outcome: Outcome, cause: Cause | None, detail: str) -> Verdict:
@@ -222,23 +219,21 @@ def _verdict(row: AnyRow, outcome: Outcome, cause: Cause | None, detail: str) ->
     return settle(tries, outcome, cause, detail)
 
 
-async def lose(
-    conn: AsyncConnection, now: int, held: list[AnyRow], detail: str, changes: Changes
-) -> None:
+def lose(conn: sa.Connection, now: int, held: list[AnyRow], detail: str, changes: Changes) -> None:
     """Close executions whose worker will not speak again, and hand their tasks on."""
     for row in held:
         changes.note(now, "lost", "server", task=row.task, attempt=row.attempt, detail=detail)
-    await _close_as(conn, now, held, (Outcome.LOST, Cause.LOST, detail), changes)
+    _close_as(conn, now, held, (Outcome.LOST, Cause.LOST, detail), changes)
 
 
-async def give_up(conn: AsyncConnection, now: int, held: list[AnyRow], changes: Changes) -> None:
+def give_up(conn: sa.Connection, now: int, held: list[AnyRow], changes: Changes) -> None:
     """Close executions that nobody has begun, and put their tasks back."""
     end = (Outcome.REFUSED, Cause.RETURNED, "taken back before it started")
-    await _close_as(conn, now, held, end, changes)
+    _close_as(conn, now, held, end, changes)
 
 
-async def _close_as(
-    conn: AsyncConnection,
+def _close_as(
+    conn: sa.Connection,
     now: int,
     held: list[AnyRow],
     end: tuple[Outcome, Cause, str],
@@ -246,7 +241,7 @@ async def _close_as(
 ) -> None:
     rows = [_closing_row(row.task, row.attempt, *end, now) for row in held]
     verdicts = [_verdict(row, *end) for row in held]
-    await close(conn, now, rows, verdicts, held, changes)
+    close(conn, now, rows, verdicts, held, changes)
 
 
 def _closing_row(
@@ -287,8 +282,8 @@ def _end_row(said: Said, end: Ended) -> dict[str, Any]:
     return row
 
 
-async def _progress(
-    conn: AsyncConnection, said: Said, moving: list[Progress], held: dict[int, AnyRow]
+def _progress(
+    conn: sa.Connection, said: Said, moving: list[Progress], held: dict[int, AnyRow]
 ) -> None:
     rows = []
     for step in moving:
@@ -306,17 +301,15 @@ async def _progress(
             row[f"new_{step.phase}_at"] = said.at(step.ago)
         rows.append(row)
     if rows:
-        await execute_many(conn, _PROGRESS, rows)
+        execute_many(conn, _PROGRESS, rows)
 
 
-async def _answer_strangers(
-    conn: AsyncConnection, said: Said, strangers: set[Ref], taken: Taken
-) -> None:
+def _answer_strangers(conn: sa.Connection, said: Said, strangers: set[Ref], taken: Taken) -> None:
     """An outcome that is stored already is settled; whatever else is not open is fenced."""
     if not strangers:
         return
     dialect = conn.dialect.name
-    found = await conn.execute(
+    found = conn.execute(
         sa.select(
             executions.c.task, executions.c.attempt, executions.c.worker, executions.c.outcome
         ).where(among(dialect, executions.c.task, "of"), executions.c.ended_at.is_not(None)),

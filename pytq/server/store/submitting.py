@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from pydantic_core import to_json
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pytq.schema.problems import ConflictError, InvalidError
 from pytq.schema.states import TASK_ENDED, Cause, RunWhen, TaskStatus
@@ -84,12 +83,10 @@ def _row(task: TaskSubmit, core: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-async def submit(
-    conn: AsyncConnection, now: int, submission: Submission
-) -> tuple[range, bool, Changes]:
+def submit(conn: sa.Connection, now: int, submission: Submission) -> tuple[range, bool, Changes]:
     """Store tasks. Returns their ids, whether the key had been used before, and the changes."""
     changes = Changes()
-    known = (await conn.execute(_FIND_KEY, {"wanted": submission.key})).one_or_none()
+    known = (conn.execute(_FIND_KEY, {"wanted": submission.key})).one_or_none()
     if known is not None:
         if known.body_hash != submission.body_hash:
             raise ConflictError(
@@ -98,18 +95,16 @@ async def submit(
                 cure="use a new key for a new request",
             )
         return range(known.first, known.first + known.count), True, changes
-    first = await next_ids(conn, "tasks", len(submission.rows))
+    first = next_ids(conn, "tasks", len(submission.rows))
     ids = range(first, first + len(submission.rows))
-    await conn.execute(
-        ENSURE_BATCH, [{"name": name, "created_at": now} for name in submission.batches]
-    )
+    conn.execute(ENSURE_BATCH, [{"name": name, "created_at": now} for name in submission.batches])
     stamp = {"created_at": now, "changed_at": now}
     rows = [{**row, "id": first + i, **stamp} for i, row in enumerate(submission.rows)]
-    edges = await _judge_requirements(conn, rows, submission) if submission.requires else []
-    await execute_many(conn, _INSERT, rows)
+    edges = _judge_requirements(conn, rows, submission) if submission.requires else []
+    execute_many(conn, _INSERT, rows)
     if edges:
-        await execute_many(conn, _INSERT_REQUIREMENT, edges)
-    await conn.execute(
+        execute_many(conn, _INSERT_REQUIREMENT, edges)
+    conn.execute(
         _INSERT_KEY,
         {
             "key": submission.key,
@@ -121,16 +116,16 @@ async def submit(
     )
     for row in rows:
         changes.move(row["id"], row["batch"], None, TaskStatus(row["status"]))
-    await changes.write(conn)
+    changes.write(conn)
     return ids, False, changes
 
 
-async def _judge_requirements(
-    conn: AsyncConnection, rows: list[dict[str, Any]], submission: Submission
+def _judge_requirements(
+    conn: sa.Connection, rows: list[dict[str, Any]], submission: Submission
 ) -> list[dict[str, Any]]:
     """Set each new task's status by how its requirements stand; return the edges to store."""
     wanted = sorted({required for _, ids, _ in submission.requires for required in ids})
-    standing = await _standing(conn, wanted)
+    standing = _standing(conn, wanted)
     edges = []
     for position, ids, when in submission.requires:
         row = rows[position]
@@ -155,10 +150,10 @@ async def _judge_requirements(
     return edges
 
 
-async def _standing(conn: AsyncConnection, wanted: list[int]) -> dict[int, TaskStatus]:
+def _standing(conn: sa.Connection, wanted: list[int]) -> dict[int, TaskStatus]:
     dialect = conn.dialect.name
     which = among(dialect, tasks.c.id, "wanted")
-    found = await conn.execute(
+    found = conn.execute(
         sa.update(tasks).where(which).values(awaited=True).returning(tasks.c.id, tasks.c.status),
         {"wanted": listed(dialect, wanted)},
     )

@@ -5,7 +5,6 @@ from pathlib import Path
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from pytq.server.store.tables import SEQUENCES, sequences
 
@@ -19,26 +18,8 @@ def config() -> Config:
     return settings
 
 
-async def upgrade(engine: AsyncEngine) -> None:
+def upgrade(connection: sa.Connection) -> None:
     """Run every migration that is missing. The caller holds the database's lock."""
-    if engine.dialect.name == "sqlite":
-        async with engine.connect() as connection:
-            # Alembic's batch mode copies tables; with foreign keys on, dropping the old copy
-            # would delete the rows that point at it.
-            await connection.exec_driver_sql("COMMIT")
-            await connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
-            await connection.exec_driver_sql("BEGIN IMMEDIATE")
-            await connection.run_sync(_run)
-            await connection.commit()
-            await connection.exec_driver_sql("COMMIT")
-            await connection.exec_driver_sql("PRAGMA foreign_keys = ON")
-            await connection.exec_driver_sql("BEGIN")
-    else:
-        async with engine.begin() as connection:
-            await connection.run_sync(_run)
-
-
-def _run(connection: sa.Connection) -> None:
     settings = config()
     settings.attributes["connection"] = connection
     command.upgrade(settings, "head")
@@ -46,3 +27,18 @@ def _run(connection: sa.Connection) -> None:
     missing = [{"name": name, "next": 1} for name in SEQUENCES if name not in known]
     if missing:
         connection.execute(sa.insert(sequences), missing)
+
+
+def upgrade_sqlite(engine: sa.Engine) -> None:
+    """Upgrade with foreign keys off, which has to be said before a transaction begins.
+
+    Alembic's batch mode copies tables; with foreign keys on, dropping the old copy would delete
+    the rows that point at it.
+    """
+    with engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None  # noqa: S101 - tells the type checker what `connect` promises
+        driver.execute("PRAGMA foreign_keys = OFF")
+        with connection.begin():
+            upgrade(connection)
+        driver.execute("PRAGMA foreign_keys = ON")

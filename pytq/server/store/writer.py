@@ -7,28 +7,38 @@ again alone, so that it cannot take its neighbours with it.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
+import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from pytq.schema import limits
-from pytq.schema.problems import BusyError, PytqError, StorageFullError
+from pytq.schema.problems import BusyError, StorageFullError
 from pytq.server.store.engine import is_full, is_passing
 
 T = TypeVar("T")
-Verb = Callable[[AsyncConnection], Awaitable[T]]
+Verb = Callable[[sa.Connection], T]
 
 log = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS: Final = 15.0
 
 
+class Transactions(Protocol):
+    """Where verbs are run: in a thread of SQLite's own, or over asyncpg."""
+
+    async def run(self, verbs: Sequence[Verb[Any]]) -> list[Any]:
+        """Run verbs in one transaction; returns their results after the commit."""
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+
+
 @dataclass(slots=True, eq=False)
 class _Job:
-    verb: Verb[Any]
+    prepare: Callable[[], Verb[Any]]
     then: Callable[[Any], None] | None
     done: asyncio.Future[Any]
 
@@ -36,13 +46,11 @@ class _Job:
 class Writer:
     """Runs verbs in order, many to a transaction; a caller hears back only after the commit."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self._connection: AsyncConnection | None = None
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
         self._queue: deque[_Job] = deque()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self.commits = 0
 
     def start(self) -> None:
         """Begin to work."""
@@ -55,15 +63,21 @@ class Writer:
             await asyncio.gather(self._task, return_exceptions=True)
         while self._queue:
             await self._commit(self._take())
-        await self._disconnect()
+        await self._transactions.close()
 
-    def post(self, verb: Verb[T], then: Callable[[T], None] | None = None) -> asyncio.Future[T]:
+    def post(
+        self,
+        prepare: Callable[[], Verb[T]],
+        then: Callable[[T], None] | None = None,
+    ) -> asyncio.Future[T]:
         """Queue a verb.
 
-        `then` is called with its result right after the commit, before another verb begins.
+        `prepare` gives the verb when its transaction begins: the place to look at memory, since
+        the verb itself may run in another thread. `then` is called with its result right after
+        the commit, before another transaction begins.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Job(verb, then, future))
+        self._queue.append(_Job(prepare, then, future))
         self._wake.set()
         return future
 
@@ -90,7 +104,6 @@ class Writer:
             else:
                 _fail(jobs[0], error)
             return
-        self.commits += 1
         for job, result in zip(jobs, results, strict=True):
             _succeed(job, result)
 
@@ -113,29 +126,7 @@ class Writer:
         _fail(job, error)
 
     async def _transact(self, jobs: list[_Job]) -> list[Any]:
-        connection = await self._connect()
-        try:
-            async with connection.begin():
-                return [await job.verb(connection) for job in jobs]
-        except PytqError:
-            raise
-        except BaseException:
-            # The next transaction begins on a connection that is known to be sound.
-            await self._disconnect()
-            raise
-
-    async def _connect(self) -> AsyncConnection:
-        if self._connection is None:
-            self._connection = await self._engine.connect()
-        return self._connection
-
-    async def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            try:
-                await connection.close()
-            except Exception:
-                log.debug("closing a broken connection failed", exc_info=True)
+        return await self._transactions.run([job.prepare() for job in jobs])
 
 
 def _succeed(job: _Job, result: Any) -> None:
