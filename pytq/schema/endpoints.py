@@ -47,10 +47,12 @@ class TaskFilter(Model):
     """Which tasks to list, newest first unless `oldest_first`."""
 
     batch: Name | None = None
-    status: Annotated[list[TaskStatus], Field(max_length=len(TaskStatus))] = []
+    status: Annotated[list[TaskStatus], Field(max_length=len(TaskStatus))] = Field(
+        default_factory=list
+    )
     name: Label | None = None
     search: Search | None = None
-    ids: Annotated[list[TaskId], Field(max_length=limits.PAGE_MAX)] = []
+    ids: Annotated[list[TaskId], Field(max_length=limits.PAGE_MAX)] = Field(default_factory=list)
     oldest_first: bool = False
     limit: Limit = limits.PAGE_DEFAULT
     after: Cursor | None = None

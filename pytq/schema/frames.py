@@ -51,7 +51,7 @@ class Hello(Model):
     disk: Count
     gpus: Count = 0
     containers: bool = False
-    held: list[Held] = []
+    held: list[Held] = Field(default_factory=list)
 
 
 class Progress(Model):
@@ -101,9 +101,9 @@ class Report(Model):
     seq: Count
     capacity: Count  # how many open executions it is willing to hold, those it has included
     applied: Count  # the version of the settings in effect
-    progress: list[Progress] = []
-    chunks: list[Chunk] = []
-    ended: list[Ended] = []
+    progress: list[Progress] = Field(default_factory=list)
+    chunks: list[Chunk] = Field(default_factory=list)
+    ended: list[Ended] = Field(default_factory=list)
     load: Load | None = None
 
 
@@ -132,8 +132,8 @@ class Welcome(Model):
     worker: Count
     settings: WorkerSettings
     lease_seconds: float
-    keep: list[Ref] = []
-    fenced: list[Ref] = []  # not yours any more: stop and forget
+    keep: list[Ref] = Field(default_factory=list)
+    fenced: list[Ref] = Field(default_factory=list)  # not yours any more: stop and forget
 
 
 class Orders(Model):
@@ -141,11 +141,11 @@ class Orders(Model):
 
     type: Literal["orders"] = "orders"
     answers: Count | None = None  # the last report that was taken in
-    leases: list[Lease] = []
+    leases: list[Lease] = Field(default_factory=list)
     settings: WorkerSettings | None = None
-    signals: list[Order] = []
-    settled: list[Ref] = []  # their outcome is stored: forget them
-    fenced: list[Ref] = []
+    signals: list[Order] = Field(default_factory=list)
+    settled: list[Ref] = Field(default_factory=list)  # their outcome is stored: forget them
+    fenced: list[Ref] = Field(default_factory=list)
     take_back: Count = 0  # hand back so many that have not started
 
 

@@ -22,7 +22,7 @@ class Problem(Model):
     message: str
     field: str | None = None
     cure: str | None = None
-    errors: list[FieldError] = []
+    errors: list[FieldError] = Field(default_factory=list)
 
 
 class PytqError(Exception):

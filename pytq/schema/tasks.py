@@ -48,9 +48,11 @@ class Step(Model):
 
     command: Command
     container: Image | None = None
-    container_options: Annotated[list[Arg], Field(max_length=limits.ARGS)] = []
+    container_options: Annotated[list[Arg], Field(max_length=limits.ARGS)] = Field(
+        default_factory=list
+    )
     workdir: TaskPath | None = None
-    env: Env = {}
+    env: Env = Field(default_factory=dict)
     stdin: TaskPath | None = None
     stdout: TaskPath | None = None
     stderr: TaskPath | None = None
@@ -71,7 +73,7 @@ class Mount(Model):
     directory: bool = False
     scope: Scope = Scope.TASK
     read_only: bool = False
-    actions: Annotated[list[Label], Field(max_length=10)] = []
+    actions: Annotated[list[Label], Field(max_length=10)] = Field(default_factory=list)
     size: Count | None = None
     checksum: Checksum | None = None
 
@@ -128,8 +130,8 @@ class TaskSpec(Model):
     """The core of a task: what a worker needs to run it."""
 
     steps: Annotated[list[Step], Field(min_length=1, max_length=limits.STEPS)]
-    mounts: Annotated[list[Mount], Field(max_length=limits.MOUNTS)] = []
-    outputs: Annotated[list[Output], Field(max_length=limits.MOUNTS)] = []
+    mounts: Annotated[list[Mount], Field(max_length=limits.MOUNTS)] = Field(default_factory=list)
+    outputs: Annotated[list[Output], Field(max_length=limits.MOUNTS)] = Field(default_factory=list)
     timeouts: Timeouts = Timeouts()
     request: Request = Request()
     uid: UserId | None = None
@@ -152,21 +154,25 @@ class TaskSubmit(Model):
     batch: Name = "default"
     priority: Annotated[int, Field(ge=-limits.PRIORITY, le=limits.PRIORITY)] = 0
     retries: Annotated[int, Field(ge=0, le=limits.RETRIES)] = 0
-    requirements: Annotated[list[TaskId], Field(max_length=limits.REQUIREMENTS)] = []
+    requirements: Annotated[list[TaskId], Field(max_length=limits.REQUIREMENTS)] = Field(
+        default_factory=list
+    )
     run_when: RunWhen = RunWhen.SUCCEEDED
-    tags: Tags = {}
+    tags: Tags = Field(default_factory=dict)
 
     command: Command | None = None
     container: Image | None = None
-    container_options: Annotated[list[Arg], Field(max_length=limits.ARGS)] = []
-    env: Env = {}
-    inputs: Uris = []
-    resources: Uris = []
+    container_options: Annotated[list[Arg], Field(max_length=limits.ARGS)] = Field(
+        default_factory=list
+    )
+    env: Env = Field(default_factory=dict)
+    inputs: Uris = Field(default_factory=list)
+    resources: Uris = Field(default_factory=list)
     output: UriText | None = None
 
-    steps: Annotated[list[Step], Field(max_length=limits.STEPS)] = []
-    mounts: Annotated[list[Mount], Field(max_length=limits.MOUNTS)] = []
-    outputs: Annotated[list[Output], Field(max_length=limits.MOUNTS)] = []
+    steps: Annotated[list[Step], Field(max_length=limits.STEPS)] = Field(default_factory=list)
+    mounts: Annotated[list[Mount], Field(max_length=limits.MOUNTS)] = Field(default_factory=list)
+    outputs: Annotated[list[Output], Field(max_length=limits.MOUNTS)] = Field(default_factory=list)
 
     timeouts: Timeouts = Timeouts()
     request: Request = Request()
