@@ -85,6 +85,7 @@ class Rooms:
     """All rooms of a worker: in use, free, and those of failed executions."""
 
     def __init__(self, home: Path) -> None:
+        home = home.resolve()  # so that links below a room can be told from those above it
         self.folder = home / "rooms"
         self.failed = home / "failed"
         for folder in (self.folder, self.failed):

@@ -15,7 +15,7 @@ def test_it_tells_exit_code_and_keeps_output(keeper: Keeper) -> None:
 
     exited = keeper.hear_of("1.1.0", "exited")
 
-    assert (3, None, "") == (exited["code"], exited["signal"], exited["cause"])
+    assert (exited["code"], exited["signal"], exited["cause"]) == (3, None, "")
     assert keeper.out("1.1.0") == "out\n"
     assert (keeper.home / "room" / "1.1.0.err").read_text() == "err\n"
 
@@ -38,9 +38,9 @@ def test_a_task_starts_with_default_signals_and_few_files(keeper: Keeper) -> Non
     said = keeper.out("1.1.0").split()
     own = ~(3 << 31)  # the C library's own two, which no program can touch
 
-    assert 0 == int(said[said.index("SigIgn:") + 1], 16) & own
-    assert 0 == int(said[said.index("SigBlk:") + 1], 16) & own
-    assert ["0", "1", "2", "3"] == said[-4:]  # 3 is ls, reading the folder
+    assert int(said[said.index("SigIgn:") + 1], 16) & own == 0
+    assert int(said[said.index("SigBlk:") + 1], 16) & own == 0
+    assert said[-4:] == ["0", "1", "2", "3"]  # 3 is ls, reading the folder
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_half_a_log_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
 
 
 def test_shutdown_with_kill_leaves_nothing(keeper: Keeper) -> None:
-    """Told to shut down and kill, it tells the ends of all tasks and leaves no process or socket."""
+    """Told to shut down and kill, it tells all ends and leaves no process or socket."""
     keeper.start("1.1.0", "sh", "-c", "setsid sleep 978.1 & sleep 978.1")
     wait_for(lambda: len(alive("sleep\0978.1")) == 2)
     keeper.say({"type": "shutdown", "kill": True, "grace": 1})

@@ -51,11 +51,9 @@ def locate(room: Room, path: str) -> str:
             f"{path}: without a container, paths begin with one of {folders};"
             " give the task a container"
         )
-    if not rest.strip("/"):
-        return place
-    full = f"{place}/{rest}"
-    real = os.path.realpath(full.rstrip("/"))
-    if not f"{real}/".startswith(f"{os.path.realpath(place)}/"):
+    full = f"{place}/{rest}".rstrip("/")
+    real = os.path.realpath(full)  # rooms have canonical paths, so any difference is a link
+    if not f"{real}/".startswith(f"{place}/"):
         raise CannotRun(f"{path}: a link leads out of the task's own folders")
     return full
 
@@ -89,8 +87,6 @@ def order(
     """What the keeper needs to know to start a step."""
     if step.container is not None:
         raise CannotRun(f"this worker has no Docker to run the container {step.container}")
-    for mount in spec.mounts:
-        locate(room, mount.path)
     wanted: dict[str, Any] = {
         "argv": step.argv,
         "cwd": _workdir(room, step.workdir) if step.workdir else room.work,

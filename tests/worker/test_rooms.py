@@ -1,0 +1,122 @@
+"""Rooms: used again when untouched, cleaned when not, kept after a failure."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from pytq.worker.rooms import FAILED_KEPT, FAILED_SECONDS, Room, Rooms
+
+
+def names(folder: str | Path) -> list[str]:
+    return sorted(place.name for place in Path(folder).iterdir())
+
+
+@pytest.fixture
+def rooms(tmp_path: Path) -> Rooms:
+    return Rooms(tmp_path)
+
+
+def test_an_untouched_room_is_used_again(rooms: Rooms) -> None:
+    """A room whose task wrote only to stdout is given to the next one, emptied."""
+    room = rooms.take()
+    Path(room.stdout).write_text("hello")
+
+    assert rooms.give_back(room, room.sizes())
+    assert rooms.take() is room
+    assert room.sizes() == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "deed",
+    [
+        lambda room: Path(room.work, "file").touch(),
+        lambda room: Path(room.path, "input/folder").mkdir(),
+        lambda room: Path(room.path, "stray").touch(),
+        lambda room: Path(room.path, "tmp").chmod(0o700),
+        lambda room: Path(room.stdout).unlink(),
+        lambda room: (Path(room.work, "file").touch(), Path(room.work, "file").unlink()),
+        lambda room: Path(room.path, "output").rmdir(),
+        lambda room: (
+            Path(room.work).rmdir(),
+            Path(room.work).symlink_to("/tmp"),  # noqa: S108 - where a bad task might point
+        ),
+    ],
+)
+def test_a_touched_room_is_noticed_and_scrubbed(rooms: Rooms, deed: object) -> None:
+    """Whatever a task did to its room, the next one finds it as new."""
+    room = rooms.take()
+    deed(room)  # type: ignore[operator]
+
+    assert not rooms.give_back(room, room.sizes())
+    rooms.scrub(room)
+    assert room.untouched
+    assert names(room.path) == [
+        "input",
+        "output",
+        "resource",
+        "stderr",
+        "stdout",
+        "tmp",
+        "work",
+    ]
+    assert not any(names(place) for place in room.places.values())
+
+
+def test_scrubbing_copes_with_locked_folders_and_follows_no_link(
+    rooms: Rooms, tmp_path: Path
+) -> None:
+    """Folders without permissions go; what a link points at stays."""
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").touch()
+    room = rooms.take()
+    locked = Path(room.work, "locked/inner")
+    locked.mkdir(parents=True)
+    (locked / "link").symlink_to(precious)
+    Path(room.work, "link").symlink_to(precious)
+    locked.chmod(0)
+    locked.parent.chmod(0)
+    rooms.scrub(room)
+
+    assert (precious / "file").exists()
+    assert not names(room.work)
+
+
+def test_a_task_cannot_restore_the_seal_by_copying_times(rooms: Rooms) -> None:
+    """Setting a folder's time back, as tar and rsync do, does not hide a change."""
+    room = rooms.take()
+    before = Path(room.work).stat()
+    Path(room.work, "file").touch()
+    time.sleep(0.01)
+    os.utime(room.work, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    assert not room.untouched
+
+
+def test_rooms_of_failures_are_kept_but_not_for_ever(rooms: Rooms, tmp_path: Path) -> None:
+    """Failed executions can be looked into; the newest hundred, for a day."""
+    for number in range(FAILED_KEPT + 5):
+        room = rooms.take()
+        Path(room.work, "clue").touch()
+        rooms.keep(room, f"{number}.1")
+    old = tmp_path / "failed" / f"{FAILED_KEPT + 4}.1"
+    os.utime(old, (time.time() - FAILED_SECONDS - 1,) * 2)
+    rooms.tidy()
+
+    kept = names(tmp_path / "failed")
+    assert FAILED_KEPT - 1 <= len(kept) <= FAILED_KEPT
+    assert old.name not in kept
+    assert (tmp_path / "failed" / f"{FAILED_KEPT + 3}.1" / "work" / "clue").exists()
+
+
+def test_rooms_nobody_lives_in_are_dropped_at_start(rooms: Rooms, tmp_path: Path) -> None:
+    """After a crash, rooms that no execution needs do not pile up."""
+    lived_in, left = rooms.take(), rooms.take()
+    again = Rooms(tmp_path)
+    again.forget_others({lived_in.path})
+
+    assert Path(lived_in.path).exists()
+    assert not Path(left.path).exists()
+    assert isinstance(again.take(), Room)
