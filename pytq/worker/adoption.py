@@ -23,6 +23,13 @@ def records_of(held: list[Message]) -> Records:
     return records
 
 
+def rooms_of(lines: list[Line], held: list[Message]) -> set[str]:
+    """Every room that somebody may still live in."""
+    return {line.room for line in lines if line.room} | {
+        message.get("note", "") for message in held
+    }
+
+
 def adopt(hands: Hands, lines: list[Line], held: list[Message], *, same_boot: bool) -> None:
     """Go on with everything in the journal; end what only the keeper knows."""
     records = records_of(held)

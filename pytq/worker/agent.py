@@ -14,7 +14,7 @@ from typing import Any, Final
 from pytq.schema import limits
 from pytq.schema.views import WorkerSettings
 from pytq.worker import load, moves
-from pytq.worker.adoption import adopt, reconcile
+from pytq.worker.adoption import adopt, reconcile, rooms_of
 from pytq.worker.dialogue import Dialogue
 from pytq.worker.hands import Hands
 from pytq.worker.journal import Journal
@@ -22,7 +22,7 @@ from pytq.worker.keeping import Keeping, Message
 from pytq.worker.machine import Machine
 from pytq.worker.options import WorkerError, WorkerOptions
 from pytq.worker.output import RATE
-from pytq.worker.rooms import FAILED_KEPT, Rooms
+from pytq.worker.rooms import FAILED_KEPT, Rooms, remove_trees
 from pytq.worker.runners import process
 from pytq.worker.staging import Stager
 from pytq.worker.staging.file import Files
@@ -80,9 +80,11 @@ class Agent:
         """Take over, work, leave."""
         try:
             held = await self.keeping.open()
-            adopt(self.hands, self.journal.read(), held, same_boot=self._same_boot)
+            lines = self.journal.read()
+            left = self.hands.rooms.others(rooms_of(lines, held))  # before new ones are made
+            adopt(self.hands, lines, held, same_boot=self._same_boot)
             self.hands.write_down()
-            await asyncio.to_thread(self.hands.rooms.forget_others, self.hands.rooms_in_use())
+            await asyncio.to_thread(remove_trees, left)
             link = self._spawn(self.dialogue.link.run())
             stop = self._spawn(self.stopped.wait())
             self._spawn(self._tick())

@@ -1,13 +1,11 @@
 """Performs what the machine decided, and turns whatever comes of it into the next event."""
 
 import asyncio
-import errno
 import logging
-import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from pytq.schema.frames import Ref
 from pytq.schema.states import Cause, Outcome, Stream
@@ -24,12 +22,6 @@ from pytq.worker.staging import FULL, Stager, StagingError
 from pytq.worker.staging.file import Stopped
 
 log = logging.getLogger(__name__)
-
-WORDS: Final = {
-    errno.ENOENT: "command not found",
-    errno.EACCES: "not allowed to run",
-    errno.E2BIG: "the command or its environment is too long",
-}
 
 
 class Hands:
@@ -92,11 +84,6 @@ class Hands:
             self.keeping.send({"type": "forget", "ids": self.forgettable})
             self.forgettable = []
             self.keeping.flush()
-
-    def rooms_in_use(self) -> set[str]:
-        """Where something lies that is still needed."""
-        rooms = {room.path for room in self.lived_in.values()}
-        return rooms | {entry.room.path for entry in self.outbox.entries.values() if entry.room}
 
     def look_at_output(self, most: int) -> None:
         """See which running executions have written something."""
@@ -193,7 +180,8 @@ class Hands:
             self.take(moves.StepFailedToStart(ref, action.step, str(error)))
             return
         except OSError as error:
-            self.take(not_started(ref, action.step, error.errno or 0, str(error)))
+            said = error.strerror or str(error)
+            self.take(not_started(ref, action.step, error.errno or 0, said, error.filename))
             return
         order["type"], order["id"] = "start", f"{ref[0]}.{ref[1]}.{action.step}"
         self.keeping.send(order)
@@ -302,7 +290,6 @@ def not_started(
     ref: Ref, step: int, number: int, text: str, what: str | None = None
 ) -> moves.StepFailedToStart:
     """Why a step could not be started, in a sentence."""
-    words = WORDS.get(number) or (os.strerror(number) if number else text)
-    detail = f"{words}: {what}" if what else (text if number not in WORDS else f"{words} ({text})")
+    detail = f"{text}: {what}" if what else text
     cause = Cause.DISK if number in FULL else Cause.COMMAND
     return moves.StepFailedToStart(ref, step, detail, cause)

@@ -138,11 +138,9 @@ class Rooms:
             if number >= FAILED_KEPT or changed < old:
                 remove_tree(str(place))
 
-    def forget_others(self, known: set[str]) -> None:
-        """Drop rooms that no execution lives in any more. Slow: for a thread."""
-        for place in self.folder.iterdir():
-            if str(place) not in known:
-                remove_tree(str(place))
+    def others(self, known: set[str]) -> list[str]:
+        """Rooms of the agent before that no execution lives in any more."""
+        return [str(place) for place in self.folder.iterdir() if str(place) not in known]
 
 
 def size_of(path: str) -> int:
@@ -162,6 +160,12 @@ def remove_tree(path: str) -> None:
     except OSError:
         _unlock(path)
         shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_trees(paths: list[str]) -> None:
+    """Remove several folders."""
+    for path in paths:
+        remove_tree(path)
 
 
 def _unlock(path: str) -> None:

@@ -115,8 +115,6 @@ def test_rooms_nobody_lives_in_are_dropped_at_start(rooms: Rooms, tmp_path: Path
     """After a crash, rooms that no execution needs do not pile up."""
     lived_in, left = rooms.take(), rooms.take()
     again = Rooms(tmp_path)
-    again.forget_others({lived_in.path})
 
-    assert Path(lived_in.path).exists()
-    assert not Path(left.path).exists()
+    assert again.others({lived_in.path}) == [left.path]
     assert isinstance(again.take(), Room)

@@ -165,8 +165,9 @@ class Keeper:
                 task.pid = self.programs.start(order)
             except (OSError, ValueError, TypeError) as error:
                 number = getattr(error, "errno", None) or errno.EINVAL
+                said = getattr(error, "strerror", None) or str(error)
                 failure = {"errno": number, "file": getattr(error, "filename", None)}
-                self.end(task, {"type": "failed", **failure, "message": str(error)})
+                self.end(task, {"type": "failed", **failure, "message": said})
             else:
                 self.mains[task.pid] = task
                 self.told.append({"type": "started", "id": task.id, "pid": task.pid, "ago": 0.0})

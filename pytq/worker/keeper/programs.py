@@ -14,6 +14,18 @@ PROGRAMS = 1000  # remembered places
 APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NOCTTY
 
 
+def _reason(error: OSError, program: str) -> str:
+    """What the kernel means: it says the same of a program, its interpreter and its streams."""
+    if error.errno == errno.ENOENT:
+        there = os.path.lexists(program)
+        return "its interpreter or one of its streams is missing" if there else "command not found"
+    if error.errno == errno.EACCES:
+        return "not allowed to run"
+    if error.errno == errno.E2BIG:
+        return "the command and its environment are too long"
+    return error.strerror or str(error)
+
+
 class Programs:
     """Starts processes: posix_spawn, which never copies this process, wherever it can."""
 
@@ -36,7 +48,7 @@ class Programs:
         except OSError as error:
             if error.errno != errno.ENOEXEC:
                 self.found.clear()  # it may have moved
-                raise
+                raise OSError(error.errno, _reason(error, program), order["argv"][0]) from error
             # A script without a #! line: as every shell does.
             return self._spawn("/bin/sh", ["/bin/sh", program, *order["argv"][1:]], order)
 
