@@ -13,12 +13,12 @@ install: .venv/installed ## PYTQ in .venv, with exactly the versions of constrai
 
 .venv/installed: pyproject.toml constraints.txt scripts/venv
 	scripts/venv $(PYTHON) .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install -qq --constraint constraints.txt --editable .
 	touch $@
 
 .venv/tools: .venv/installed
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev
+	$(BIN)/python -m pip install -qq --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install -qq --constraint constraints.txt --group dev
 	touch $@
 
 test: .venv/tools        ## every test, with a real PostgreSQL of its own

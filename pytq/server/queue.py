@@ -41,7 +41,7 @@ from pytq.schema.views import (
     moment,
 )
 from pytq.server.crew import Crew
-from pytq.server.dispatcher import clock
+from pytq.server.dispatcher import Dispatcher, clock
 from pytq.server.store import acting, outputs, reading, submitting
 from pytq.server.store.changes import Changes
 from pytq.server.store.database import Connection
@@ -58,6 +58,10 @@ _FOLLOW_BYTES: Final = 256 * 1024
 class Queue(Crew):
     """Tasks, executions and batches; workers come with `Crew`."""
 
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        super().__init__(dispatcher)
+        self._known_batches: set[str] = set()  # spares a statement for each submit
+
     # --- tasks
 
     async def submit_tasks(
@@ -68,10 +72,16 @@ class Queue(Crew):
         key = key or f"server-{secrets.token_hex(16)}"
         submission = submitting.prepare(tasks, key, body_hash, ACTOR)
         self.dispatcher.fleet.awaken(submission.batches)
-        done = self.dispatcher.db.post(
-            lambda: lambda conn: submitting.submit(conn, clock(), submission),
-            lambda result: self.dispatcher.told(result[2]),
-        )
+
+        def prepare() -> Verb[tuple[range, bool, Changes]]:
+            new = [name for name in submission.batches if name not in self._known_batches]
+            return partial(submitting.submit, now=clock(), submission=submission, new_batches=new)
+
+        def then(result: tuple[range, bool, Changes]) -> None:
+            self._known_batches.update(submission.batches)
+            self.dispatcher.told(result[2])
+
+        done = self.dispatcher.db.post(prepare, then)
         self.dispatcher.lease_soon()
         ids, repeated, _ = await done
         return Submitted(ids=list(ids), repeated=repeated)
@@ -234,7 +244,8 @@ class Queue(Crew):
     async def delete_batch(self, name: str) -> Affected:
         """Delete a batch and its tasks, if none runs."""
         count = await self.dispatcher.db.write(
-            lambda conn: acting.delete_batch(conn, clock(), name, ACTOR)
+            lambda conn: acting.delete_batch(conn, clock(), name, ACTOR),
+            lambda _: self._known_batches.discard(name),
         )
         return Affected(count=count)
 

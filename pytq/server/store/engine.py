@@ -28,6 +28,16 @@ _PRAGMAS: Final = (
     "PRAGMA temp_store = MEMORY",
 )
 
+# The writer only ever touches a few rows by an index. A table that has just been filled has no
+# statistics, and without them PostgreSQL may read and sort a million rows for each lease.
+_PLANS_OFF: Final = (
+    "enable_seqscan",
+    "enable_bitmapscan",
+    "enable_sort",
+    "enable_hashjoin",
+    "enable_mergejoin",
+)
+
 
 def default_uri(data_dir: Path) -> str:
     """The embedded database below `data_dir`."""
@@ -60,7 +70,14 @@ def open_postgres(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
         "pool_pre_ping": True,
         "connect_args": {"timeout": 10, "server_settings": {"application_name": "pytq"}},
     }
-    writer = create_async_engine(url, pool_size=1, max_overflow=0, **arguments)
+    by_index = {
+        **arguments,
+        "connect_args": {
+            "timeout": 10,
+            "server_settings": {"application_name": "pytq", **dict.fromkeys(_PLANS_OFF, "off")},
+        },
+    }
+    writer = create_async_engine(url, pool_size=1, max_overflow=0, **by_index)
     reader = create_async_engine(
         url, pool_size=4, max_overflow=4, isolation_level="AUTOCOMMIT", **arguments
     )

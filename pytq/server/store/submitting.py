@@ -1,6 +1,6 @@
 """Taking tasks in: durable, all or nothing, and once, however often the request is repeated."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,7 +21,11 @@ ENSURE_BATCH: Final = sa.text(
 )
 _FIND_KEY: Final = sa.select(submissions).where(submissions.c.key == sa.bindparam("wanted"))
 _INSERT: Final = sa.insert(tasks)
-_INSERT_KEY: Final = sa.insert(submissions)
+_CLAIM_KEY: Final = sa.text(
+    "INSERT INTO submissions (key, body_hash, first, count, created_at)"
+    " VALUES (:key, :body_hash, :first, :count, :created_at)"
+    " ON CONFLICT (key) DO NOTHING RETURNING first"
+)
 _INSERT_REQUIREMENT: Final = sa.insert(requirements)
 
 
@@ -83,41 +87,50 @@ def _row(task: TaskSubmit, core: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def submit(conn: sa.Connection, now: int, submission: Submission) -> tuple[range, bool, Changes]:
-    """Store tasks. Returns their ids, whether the key had been used before, and the changes."""
+def submit(
+    conn: sa.Connection, now: int, submission: Submission, new_batches: Iterable[str]
+) -> tuple[range, bool, Changes]:
+    """Store tasks. Returns their ids, whether the key had been used before, and the changes.
+
+    `new_batches` are those of the submission's that may not be there yet.
+    """
     changes = Changes()
-    known = (conn.execute(_FIND_KEY, {"wanted": submission.key})).one_or_none()
-    if known is not None:
-        if known.body_hash != submission.body_hash:
-            raise ConflictError(
-                "this Idempotency-Key was used before, with another body",
-                field="Idempotency-Key",
-                cure="use a new key for a new request",
-            )
-        return range(known.first, known.first + known.count), True, changes
     first = next_ids(conn, "tasks", len(submission.rows))
     ids = range(first, first + len(submission.rows))
-    conn.execute(ENSURE_BATCH, [{"name": name, "created_at": now} for name in submission.batches])
+    claim = {
+        "key": submission.key,
+        "body_hash": submission.body_hash,
+        "first": first,
+        "count": len(ids),
+        "created_at": now,
+    }
+    if conn.execute(_CLAIM_KEY, claim).one_or_none() is None:
+        return _repeated(conn, submission), True, changes
+    created = [{"name": name, "created_at": now} for name in sorted(new_batches)]
+    if created:
+        conn.execute(ENSURE_BATCH, created)
     stamp = {"created_at": now, "changed_at": now}
     rows = [{**row, "id": first + i, **stamp} for i, row in enumerate(submission.rows)]
     edges = _judge_requirements(conn, rows, submission) if submission.requires else []
     execute_many(conn, _INSERT, rows)
     if edges:
         execute_many(conn, _INSERT_REQUIREMENT, edges)
-    conn.execute(
-        _INSERT_KEY,
-        {
-            "key": submission.key,
-            "body_hash": submission.body_hash,
-            "first": first,
-            "count": len(rows),
-            "created_at": now,
-        },
-    )
     for row in rows:
         changes.move(row["id"], row["batch"], None, TaskStatus(row["status"]))
     changes.write(conn)
     return ids, False, changes
+
+
+def _repeated(conn: sa.Connection, submission: Submission) -> range:
+    """The ids that this key created the first time."""
+    known = conn.execute(_FIND_KEY, {"wanted": submission.key}).one()
+    if known.body_hash != submission.body_hash:
+        raise ConflictError(
+            "this Idempotency-Key was used before, with another body",
+            field="Idempotency-Key",
+            cure="use a new key for a new request",
+        )
+    return range(known.first, known.first + known.count)
 
 
 def _judge_requirements(
