@@ -24,6 +24,7 @@ from pytq.worker.moves import (
     Restored,
     SetDeadline,
     SettingsChanged,
+    Settled,
     StageIn,
     StartStep,
     Ticked,
@@ -66,6 +67,9 @@ class Machine(Holdings):
                 self._stop(now)
             case Ticked():
                 self._tire(now)
+            case Settled():
+                self._move(event, now)
+                return self.actions  # it had no slot to give
             case _:
                 self._move(event, now)
         self._fill(now)
@@ -133,16 +137,18 @@ class Machine(Holdings):
         """Give free slots to what is ready, free room to what waits; first come, first served."""
         if self.closed:
             self._return(len(self.executions), now)
-        if self.closed or not self.greeted:
             return
         ready, waiting = self.phases[Phase.READY], self.phases[Phase.ASSIGNED]
-        if not ready and not waiting:
+        if not self.greeted or not (ready or waiting):
             return
         free = self.settings.concurrency - self.busy
-        for execution in [e for e in ready.values() if not e.paused][: max(0, free)]:
-            self._run(execution, now)
+        if ready and free > 0:
+            for execution in [e for e in ready.values() if not e.paused][:free]:
+                self._run(execution, now)
         room = self.room - self.busy - len(ready) - len(self.phases[Phase.DOWNLOADING])
-        for execution in list(islice(waiting.values(), max(0, room))):
+        if not waiting or room <= 0:
+            return
+        for execution in list(islice(waiting.values(), room)):
             if execution.spec.mounts:
                 self.enter(execution, Phase.DOWNLOADING, now)
                 self.actions.append(StageIn(execution.ref))

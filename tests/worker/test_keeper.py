@@ -171,7 +171,7 @@ def test_the_next_keeper_tells_what_the_one_before_had_started(tmp_path: Path) -
     first.start("1.1.0", "sh", "-c", "exit 4")
     first.hear_of("1.1.0", "exited")
     first.start("2.1.0", "sleep", "980.8")
-    first.hear_of("2.1.0", "started")
+    wait_for(lambda: alive("sleep\000980.8"))
     first.close()
     second = Keeper(tmp_path)
     try:
@@ -191,7 +191,7 @@ def test_leftovers_of_a_killed_pair_are_ended_by_the_next(tmp_path: Path) -> Non
     first = Keeper(tmp_path)
     env = {"PATH": "/usr/bin:/bin", "PYTQ_TASK": "1", "INPUT": f"{tmp_path}/rooms/1/input"}
     first.start("1.1.0", "sleep", "979.9", env=env)
-    first.hear_of("1.1.0", "started")
+    wait_for(lambda: alive("sleep\000979.9"))
     first.guardian.kill()
     first.close()
     assert alive("979.9")

@@ -39,8 +39,8 @@ class Keeper:
         self.deadline = 0.0  # of the lease; 0: none was ever given
         self.leaving = False
         self.asked = False  # by SIGTERM
-        self.told: list[Message] = []
-        self.kept: list[Message] = []
+        self.told: list[str] = []  # lines for the agent
+        self.kept: list[str] = []  # lines for the log
         self.starts: list[Message] = []
         self.log.rewrite(list(self.past.values()))
 
@@ -83,7 +83,7 @@ class Keeper:
         poll.register(connection, select.EPOLLIN)
         held = [task.state() for task in self.tasks.values()]
         held += [record for name, record in self.past.items() if name not in self.tasks]
-        self.told = [{"type": "holding", "held": held, "pid": os.getpid()}]
+        self.told = [json.dumps({"type": "holding", "held": held, "pid": os.getpid()})]
 
     def part(self, poll: select.epoll) -> None:
         """Let the agent go."""
@@ -109,7 +109,7 @@ class Keeper:
                     self.start_all()
                     ORDERS[message["type"]](self, message)
             except (ValueError, KeyError, TypeError, AttributeError) as error:
-                self.told.append({"type": "bad", "message": repr(error)})
+                self.told.append(json.dumps({"type": "bad", "message": repr(error)}))
         self.start_all()
 
     def write_down(self) -> OSError | None:
@@ -129,13 +129,15 @@ class Keeper:
         if self.agent is None:
             self.told.clear()
         elif self.told or self.agent.going:
-            data = "".join(json.dumps(message) + "\n" for message in self.told).encode()
+            waited = bool(self.agent.going)
+            self.told.append("")
+            data = "\n".join(self.told).encode()
             self.told.clear()
-            if self.agent.send(data):
+            if not self.agent.send(data):
+                self.part(poll)
+            elif waited or self.agent.going:
                 writing = select.EPOLLOUT if self.agent.going else 0
                 poll.modify(self.agent.socket, select.EPOLLIN | writing)
-            else:
-                self.part(poll)
 
     # --- orders
 
@@ -143,14 +145,15 @@ class Keeper:
         """Note a start; all of a batch are written down at once before the first happens."""
         known = self.tasks.get(order["id"])
         if known is not None:  # the guard against starting twice
-            self.told.append(known.state())
+            self.told.append(json.dumps(known.state()))
         elif order["id"] in self.past:
-            self.told.append(self.past[order["id"]])
+            self.told.append(json.dumps(self.past[order["id"]]))
         else:
             order["argv"][0], order["env"]["PATH"], order["cwd"], order["stdout"], order["stderr"]
             self.starts.append(order)
             self.tasks[order["id"]] = Task(order)
-            self.kept.append({"type": "start", "id": order["id"], "note": order.get("note", "")})
+            start = {"type": "start", "id": order["id"], "note": order.get("note", "")}
+            self.kept.append(json.dumps(start))
 
     def start_all(self) -> None:
         """Start what was noted."""
@@ -170,7 +173,6 @@ class Keeper:
                 self.end(task, {"type": "failed", **failure, "message": said})
             else:
                 self.mains[task.pid] = task
-                self.told.append({"type": "started", "id": task.id, "pid": task.pid, "ago": 0.0})
         self.starts.clear()
 
     def signal(self, order: Message) -> None:
@@ -265,8 +267,9 @@ class Keeper:
         record["id"], record["ran"] = task.id, round(now() - task.since, 6)
         task.record, task.since = record, now()
         self.dying.pop(task.id, None)
-        self.kept.append(record)
-        self.told.append(record)
+        line = json.dumps(record)
+        self.kept.append(line)
+        self.told.append(line)
 
     def owner(self, pid: int) -> Task | None:
         """Whose a stray is: by its session, else by the marker in its environment."""

@@ -76,10 +76,9 @@ class Log:
                     records[entry["id"]] = {**records.get(entry["id"], {}), **entry}
         return records
 
-    def write(self, entries: list[Message]) -> None:
+    def write(self, lines: list[str]) -> None:
         """Append; OSError where the disk is full."""
-        data = "".join(json.dumps(entry) + "\n" for entry in entries).encode()
-        self.size += os.write(self.fd, data)
+        self.size += os.write(self.fd, "\n".join([*lines, ""]).encode())
 
     def rewrite(self, entries: list[Message]) -> None:
         """Start anew with what is still held."""
