@@ -59,6 +59,10 @@ def reconcile(hands: Hands, held: list[Message]) -> None:
             hands.take(moves.StepExited(ref, execution.step, cause="vanished"))
         elif message is not None and message["type"] != "started":
             hands.hear([message])
+    for ref in set(hands.machine.queue) & records.keys():
+        hands.hear(list(records[ref].values()))
+    hands.keeping.send({"type": "slots", "count": hands.machine.settings.concurrency})
+    hands.take(moves.QueueLost())
     for ref, steps in records.items():
         if ref not in hands.machine.executions:
             _end_unknown(hands, steps)

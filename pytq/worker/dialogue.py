@@ -18,8 +18,8 @@ from pytq.worker.options import WorkerOptions
 
 log = logging.getLogger(__name__)
 
-GATHER_SECONDS: Final = 0.025  # outcomes, while there is other work to go on with
-GATHER_OUTCOMES: Final = 64
+GATHER_SECONDS: Final = 0.05  # outcomes, while there is other work to go on with
+GATHER_OUTCOMES: Final = 128
 PROGRESS_SECONDS: Final = 0.05
 RENEW_SECONDS: Final = 1.0  # between two leases told to the keeper
 LEASE_SHARE: Final = 0.25  # of a lease that is very short, kept as margin

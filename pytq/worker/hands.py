@@ -54,6 +54,8 @@ class Hands:
         self._acts: dict[type, Callable[[Any], None]] = {
             moves.StageIn: self._stage_in,
             moves.StartStep: self._start_step,
+            moves.Withdraw: self._withdraw,
+            moves.SetSlots: self._set_slots,
             moves.StageOut: self._stage_out,
             moves.StopStaging: self._stop_staging,
             moves.SendSignal: self._send_signal,
@@ -106,6 +108,10 @@ class Hands:
                     events.append(event_of((task, attempt), step, message))
                 else:
                     self.forgettable.append(message["id"])
+            elif kind == "withdrawn":
+                events += [moves.Withdrawn(ref_of(name)) for name in message["ids"]]
+            elif kind == "started":
+                events.append(moves.StepStarted(ref_of(message["id"])))
             elif kind == "bad":
                 log.error("the keeper did not understand this agent: %s", message["message"])
         self.take(*events)
@@ -184,9 +190,18 @@ class Hands:
             self.take(not_started(ref, action.step, error.errno or 0, said, error.filename))
             return
         order["type"], order["id"] = "start", f"{ref[0]}.{ref[1]}.{action.step}"
+        if action.ahead:
+            order["ahead"] = True
         self.keeping.send(order)
         if action.step == 0:
             self.watch(ref, room)
+
+    def _withdraw(self, action: moves.Withdraw) -> None:
+        name = f"{action.ref[0]}.{action.ref[1]}.0"
+        self.keeping.send({"type": "withdraw", "ids": [name]})
+
+    def _set_slots(self, action: moves.SetSlots) -> None:
+        self.keeping.send({"type": "slots", "count": action.count})
 
     def watch(self, ref: Ref, room: Room) -> None:
         """Follow the output of an execution that runs."""
@@ -269,6 +284,12 @@ class Hands:
             log.warning("a room could not be cleaned and is left alone: %s", error)
 
 
+def ref_of(name: str) -> Ref:
+    """Whose step the keeper speaks of."""
+    task, attempt, _ = name.split(".")
+    return int(task), int(attempt)
+
+
 def event_of(ref: Ref, step: int, message: Message) -> Event:
     """What one of the keeper's records says."""
     if message["type"] == "failed":
@@ -283,6 +304,7 @@ def event_of(ref: Ref, step: int, message: Message) -> Event:
         message["cpu"],
         message["rss"],
         message["cause"],
+        message["ran"],
     )
 
 

@@ -21,10 +21,12 @@ from pytq.worker.moves import (
     TellEnded,
     TellPhase,
     Verdict,
+    Withdraw,
 )
 
+AHEAD_SECONDS: Final = 0.02  # so much work is queued at the keeper
 SHORT_SECONDS: Final = 0.25  # a task that takes longer needs no pipeline
-PIPELINE_SECONDS: Final = 0.075  # a report and its answer, generously
+PIPELINE_SECONDS: Final = 0.15  # gathering a report, and its answer, generously
 WEIGHT: Final = 0.2  # of the latest execution in the mean
 
 
@@ -47,6 +49,11 @@ class Execution:
     entered: dict[Phase, float] = field(default_factory=dict)
     story: list[Event] = field(default_factory=list)
 
+    @property
+    def simple(self) -> bool:
+        """Whether its slot is free the moment its process has ended."""
+        return not (self.spec.mounts or self.spec.outputs or len(self.spec.steps) > 1)
+
 
 class Holdings:
     """All executions of a worker."""
@@ -57,6 +64,9 @@ class Holdings:
         self.stopping = False
         self.executions: dict[Ref, Execution] = {}
         self.phases: dict[Phase, dict[Ref, Execution]] = {phase: {} for phase in Phase}
+        self.queue: dict[Ref, Execution] = {}  # of those assigned, the keeper's to start
+        self.complex: set[Ref] = set()  # of those that run, not simple
+        self.ceiling = settings.concurrency  # busy slots that are legal since the last change
         self.mean = math.inf  # seconds that recent executions kept a slot
         self.actions: list[Action] = []
 
@@ -86,6 +96,12 @@ class Holdings:
         return min(limits.PIPELINE, math.ceil(rate * PIPELINE_SECONDS))
 
     @property
+    def ahead(self) -> int:
+        """How many of these to have queued at the keeper, so that it never waits for us."""
+        wanted = math.ceil(self.pipeline * AHEAD_SECONDS / PIPELINE_SECONDS)
+        return max(wanted, self.settings.concurrency) if wanted else 0
+
+    @property
     def capacity(self) -> int:
         """How many open executions this worker is willing to hold."""
         return 0 if self.closed else self.room + self.pipeline
@@ -111,11 +127,28 @@ class Holdings:
         execution.phase = phase
         execution.entered[phase] = now
         self.phases[phase][execution.ref] = execution
+        if phase is Phase.RUNNING and not execution.simple:
+            self.complex.add(execution.ref)
         if phase is not Phase.ENDED:
             self.actions.append(TellPhase(execution.ref, phase, now))
             seconds = verdicts.timeout(execution.spec.timeouts, phase)
             if seconds is not None:
                 self.actions.append(SetDeadline(execution.ref, phase, seconds))
+
+    def promote(self, execution: Execution, now: float) -> None:
+        """The keeper has started what was queued."""
+        del self.queue[execution.ref]
+        due, execution.due = execution.due, None
+        self.enter(execution, Phase.RUNNING, now)
+        self.ceiling = max(self.ceiling, self.busy)
+        if execution.fenced:
+            execution.why = "fenced"
+            self.signal(execution, Signal.KILL)
+        elif due is verdicts.CANCELLED:
+            execution.why = "cancelled"
+            self.signal(execution, Signal.TERM)
+        elif execution.paused:
+            self.signal(execution, Signal.PAUSE)
 
     def carry_away(self, execution: Execution, now: float, finding: verdicts.Finding) -> None:
         """Stage the outputs out, of a failure too; of what nobody waits for, not."""
@@ -133,6 +166,12 @@ class Holdings:
 
     def leave(self, execution: Execution, now: float, finding: verdicts.Finding) -> None:
         """End an execution that has no processes, whatever it was doing."""
+        if execution.ref in self.queue:
+            if execution.due is None:
+                self.actions.append(Withdraw(execution.ref))
+            if execution.due is not verdicts.CANCELLED:
+                execution.due = finding
+            return
         if execution.phase in (Phase.DOWNLOADING, Phase.UPLOADING):
             self.actions.append(StopStaging(execution.ref))
         self.end(execution, now, finding)
@@ -147,6 +186,7 @@ class Holdings:
         if execution.fenced:
             self.drop(execution)
             return
+        self.complex.discard(execution.ref)
         self.enter(execution, Phase.ENDED, now)
         verdict = Verdict(
             finding.outcome,
@@ -163,6 +203,8 @@ class Holdings:
 
     def drop(self, execution: Execution) -> None:
         """Let an execution go, and all that is kept of it."""
+        self.complex.discard(execution.ref)
+        self.queue.pop(execution.ref, None)
         del self.executions[execution.ref]
         del self.phases[execution.phase][execution.ref]
         started = Phase.RUNNING in execution.entered

@@ -22,8 +22,10 @@ from pytq.worker.moves import (
     StartStep,
     StepExited,
     StepFailedToStart,
+    StepStarted,
     StopStaging,
     TellPhase,
+    Withdrawn,
 )
 
 Move = Callable[[Holdings, Execution, Any, float], None]
@@ -58,6 +60,8 @@ def _step_exited(holdings: Holdings, execution: Execution, event: StepExited, no
     if event.step != execution.step:
         return  # told twice
     execution.exit_code = event.code
+    if event.step == 0 and event.ran:
+        execution.entered[Phase.RUNNING] = now - event.ran
     execution.cpu = (execution.cpu or 0.0) + event.cpu
     execution.memory = max(execution.memory or 0, event.memory)
     steps = execution.spec.steps
@@ -115,6 +119,10 @@ def _signalled_idle(holdings: Holdings, execution: Execution, event: Signalled, 
 
 
 def _fenced(holdings: Holdings, execution: Execution, event: Fenced, now: float) -> None:
+    if execution.ref in holdings.queue:
+        execution.fenced = True
+        holdings.leave(execution, now, verdicts.RETURNED)
+        return
     if execution.phase is Phase.RUNNING:
         execution.fenced, execution.why = True, "fenced"
         holdings.signal(execution, Signal.KILL)
@@ -122,6 +130,17 @@ def _fenced(holdings: Holdings, execution: Execution, event: Fenced, now: float)
     if execution.phase in (Phase.DOWNLOADING, Phase.UPLOADING):
         holdings.actions.append(StopStaging(execution.ref))
     holdings.drop(execution)
+
+
+def _started(holdings: Holdings, execution: Execution, event: StepStarted, now: float) -> None:
+    if execution.ref in holdings.queue:
+        holdings.promote(execution, now)
+
+
+def _withdrawn(holdings: Holdings, execution: Execution, event: Withdrawn, now: float) -> None:
+    holdings.queue.pop(execution.ref, None)
+    finding = verdicts.CANCELLED if execution.why == "cancelled" else execution.due
+    holdings.end(execution, now, finding or verdicts.RETURNED)
 
 
 def _settled(holdings: Holdings, execution: Execution, event: Settled, now: float) -> None:
@@ -134,6 +153,8 @@ def _ignore(holdings: Holdings, execution: Execution, event: ExecutionEvent, now
 
 # Every legal pair of phase and event. A pair that is missing is a bug, and says so.
 _ON_TIME: Final[dict[tuple[Phase, type], Move]] = {
+    (Phase.ASSIGNED, StepStarted): _started,
+    (Phase.ASSIGNED, Withdrawn): _withdrawn,
     (Phase.ASSIGNED, Signalled): _signalled_idle,
     (Phase.ASSIGNED, Fenced): _fenced,
     (Phase.DOWNLOADING, StagedIn): _staged_in,
@@ -144,6 +165,8 @@ _ON_TIME: Final[dict[tuple[Phase, type], Move]] = {
     (Phase.READY, DeadlinePassed): _ignore,
     (Phase.READY, Signalled): _signalled_idle,
     (Phase.READY, Fenced): _fenced,
+    (Phase.RUNNING, StepStarted): _ignore,
+    (Phase.RUNNING, Withdrawn): _withdrawn,
     (Phase.RUNNING, StepFailedToStart): _step_failed,
     (Phase.RUNNING, StepExited): _step_exited,
     (Phase.RUNNING, DeadlinePassed): _late,
@@ -165,6 +188,8 @@ _TOO_LATE: Final[dict[tuple[Phase, type], Move]] = {
         StagedIn,
         StageInFailed,
         StepFailedToStart,
+        StepStarted,
+        Withdrawn,
         StepExited,
         StagedOut,
         StageOutFailed,

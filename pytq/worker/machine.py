@@ -21,18 +21,23 @@ from pytq.worker.moves import (
     Event,
     ExecutionEvent,
     Leased,
+    QueueLost,
     Restored,
     SetDeadline,
+    SetSlots,
     SettingsChanged,
     Settled,
     StageIn,
     StartStep,
+    StepExited,
+    StepFailedToStart,
     Ticked,
     TookBack,
     WorkerStopped,
 )
 
 WAITED_SECONDS: Final = 1.0  # a pipelined lease that waited so long should go elsewhere
+SLOTTED: Final = frozenset({Phase.RUNNING, Phase.UPLOADING})
 STORY: Final = 20  # events remembered of each execution
 
 
@@ -45,7 +50,6 @@ class Machine(Holdings):
 
     def __init__(self, settings: WorkerSettings) -> None:
         super().__init__(settings)
-        self.ceiling = settings.concurrency  # busy slots that are legal since the last change
 
     # --- events
 
@@ -63,6 +67,8 @@ class Machine(Holdings):
                 self._change(event.settings, now)
             case TookBack():
                 self._return(event.count, now)
+            case QueueLost():
+                self._lose_queue(now)
             case WorkerStopped():
                 self._stop(now)
             case Ticked():
@@ -81,6 +87,8 @@ class Machine(Holdings):
             return  # settled or fenced while the event was on its way
         story = execution.story
         story.append(event)
+        if execution.ref in self.queue and isinstance(event, StepExited | StepFailedToStart):
+            self.promote(execution, now)  # it ran before we knew that it had a slot
         move = MOVES.get((execution.phase, type(event)))
         if move is None:
             told = "; ".join(map(repr, story[-STORY:]))
@@ -106,6 +114,7 @@ class Machine(Holdings):
         before, moved = self.room, settings.batch != self.settings.batch
         self.settings = settings
         self.ceiling = max(settings.concurrency, self.busy)
+        self.actions.append(SetSlots(settings.concurrency))
         if self.closed or moved:
             self._return(len(self.executions), now)
         elif self.room < before:
@@ -115,9 +124,23 @@ class Machine(Holdings):
     def _return(self, count: int, now: float) -> None:
         """Hand back what has not started: the untouched first, the youngest first."""
         for phase in (Phase.ASSIGNED, Phase.READY, Phase.DOWNLOADING):
-            for execution in list(reversed(self.phases[phase].values()))[: max(0, count)]:
+            if count <= 0:
+                return
+            free = [e for e in self.phases[phase].values() if e.ref not in self.queue or not e.due]
+            for execution in free[: -count - 1 : -1]:
                 count -= 1
                 self.leave(execution, now, verdicts.RETURNED)
+
+    def _lose_queue(self, now: float) -> None:
+        """Ask anew for what the keeper has forgotten."""
+        lost = list(self.queue.values())
+        self.queue.clear()
+        for execution in lost:
+            finding, execution.due = execution.due, None
+            if execution.fenced:
+                self.drop(execution)
+            elif finding is not None:
+                self.leave(execution, now, finding)
 
     def _stop(self, now: float) -> None:
         self.stopping = True
@@ -135,6 +158,8 @@ class Machine(Holdings):
 
     def _fill(self, now: float) -> None:
         """Give free slots to what is ready, free room to what waits; first come, first served."""
+        while self.queue and self.busy < self.settings.concurrency:
+            self.promote(next(iter(self.queue.values())), now)  # as the keeper will have done
         if self.closed:
             self._return(len(self.executions), now)
             return
@@ -146,8 +171,13 @@ class Machine(Holdings):
             for execution in [e for e in ready.values() if not e.paused][:free]:
                 self._run(execution, now)
         room = self.room - self.busy - len(ready) - len(self.phases[Phase.DOWNLOADING])
-        if not waiting or room <= 0:
-            return
+        if waiting and room > 0:
+            self._stage(room, now)
+        if self.pipeline and not (ready or self.complex or self.phases[Phase.DOWNLOADING]):
+            self._look_ahead()
+
+    def _stage(self, room: int, now: float) -> None:
+        waiting = self.phases[Phase.ASSIGNED]
         for execution in list(islice(waiting.values(), room)):
             if execution.spec.mounts:
                 self.enter(execution, Phase.DOWNLOADING, now)
@@ -156,6 +186,19 @@ class Machine(Holdings):
                 self._run(execution, now)
             else:
                 self.enter(execution, Phase.READY, now)
+
+    def _look_ahead(self) -> None:
+        """Queue the next at the keeper, which starts each the moment a slot is free."""
+        queued = len(self.queue)  # they are the first of those that wait
+        short = self.ahead - queued
+        if 2 * short < self.ahead:
+            return  # later, several at once
+        waiting = self.phases[Phase.ASSIGNED].values()
+        for execution in islice(waiting, queued, queued + short):
+            if not execution.simple or execution.paused:
+                return
+            self.queue[execution.ref] = execution
+            self.actions.append(StartStep(execution.ref, 0, ahead=True))
 
     def _run(self, execution: Execution, now: float) -> None:
         self.enter(execution, Phase.RUNNING, now)
@@ -181,7 +224,15 @@ class Machine(Holdings):
             "no more staged than room": not staged
             or self.busy + staged <= max(self.room, self.ceiling),
             "closed means empty hands": not self.closed
-            or not any(self.phases[phase] for phase in NOT_STARTED),
+            or not any(
+                execution.ref not in self.queue
+                for phase in NOT_STARTED
+                for execution in self.phases[phase].values()
+            ),
+            "what is queued comes first": list(self.queue)
+            == list(islice(self.phases[Phase.ASSIGNED], len(self.queue))),
+            "what runs is not simple": self.complex
+            == {e.ref for e in self.executions.values() if e.phase in SLOTTED and not e.simple},
         }
         wrong = [belief for belief, holds in beliefs.items() if not holds]
         if wrong:

@@ -51,6 +51,20 @@ class StageInFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class StepStarted:
+    """The keeper had started what it was asked to give back."""
+
+    ref: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """The keeper gave a start back; nothing of it ran."""
+
+    ref: Ref
+
+
+@dataclass(frozen=True, slots=True)
 class StepFailedToStart:
     """A step could not be started; nothing of it ran."""
 
@@ -71,6 +85,7 @@ class StepExited:
     cpu: float = 0.0
     memory: int = 0
     cause: str = ""  # why the keeper ended it; empty when it ended by itself
+    ran: float = 0.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +148,11 @@ class TookBack:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueLost:
+    """The keeper knows nothing of the starts it had queued."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerStopped:
     """This worker is to end, with all that runs on it."""
 
@@ -145,7 +165,9 @@ class Ticked:
 ExecutionEvent = (
     StagedIn
     | StageInFailed
+    | StepStarted
     | StepFailedToStart
+    | Withdrawn
     | StepExited
     | StagedOut
     | StageOutFailed
@@ -154,7 +176,16 @@ ExecutionEvent = (
     | Settled
     | Fenced
 )
-Event = ExecutionEvent | Leased | Restored | SettingsChanged | TookBack | WorkerStopped | Ticked
+Event = (
+    ExecutionEvent
+    | Leased
+    | Restored
+    | SettingsChanged
+    | TookBack
+    | QueueLost
+    | WorkerStopped
+    | Ticked
+)
 
 # --- actions
 
@@ -168,10 +199,25 @@ class StageIn:
 
 @dataclass(frozen=True, slots=True)
 class StartStep:
-    """Have the keeper start a step."""
+    """Have the keeper start a step: now, or when a slot is free."""
 
     ref: Ref
     step: int
+    ahead: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Have the keeper give a queued start back, if it can."""
+
+    ref: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class SetSlots:
+    """Tell the keeper how many of those it has queued may run at once."""
+
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +297,8 @@ class Drop:
 Action = (
     StageIn
     | StartStep
+    | Withdraw
+    | SetSlots
     | StageOut
     | StopStaging
     | SendSignal

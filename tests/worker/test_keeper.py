@@ -246,3 +246,47 @@ def test_a_task_can_run_as_another_user(keeper: Keeper) -> None:
 
     assert keeper.hear_of("1.1.0", "exited")["code"] == 0
     assert keeper.out("1.1.0").split() == ["12345", "12346"]
+
+
+def test_queued_starts_take_free_slots_in_order(keeper: Keeper) -> None:
+    """What is queued starts by itself when a slot is free, never more at once than slots."""
+    keeper.say({"type": "slots", "count": 2})
+    log = keeper.home / "room" / "log"
+    for number in range(1, 9):
+        script = f"echo +{number} >> {log}; sleep 0.05; echo -{number} >> {log}"
+        keeper.start(f"{number}.1.0", "sh", "-c", script, ahead=True)
+    for _ in range(8):
+        assert keeper.hear()["type"] == "exited"
+
+    running, most, order = 0, 0, []
+    for word in log.read_text().split():
+        running += 1 if word[0] == "+" else -1
+        most = max(most, running)
+        order += [int(word[1:])] if word[0] == "+" else []
+    assert most == 2
+    assert sorted(order[:2]) == [1, 2]
+    assert sorted(order) == list(range(1, 9))
+
+
+def test_queued_starts_can_be_withdrawn(keeper: Keeper) -> None:
+    """What has not started can be had back; what has is told as started."""
+    keeper.say({"type": "slots", "count": 1})
+    keeper.start("1.1.0", "sleep", "970.1", ahead=True)
+    keeper.start("2.1.0", "true", ahead=True)
+    wait_for(lambda: alive("sleep\000970.1"))
+    keeper.say({"type": "withdraw", "ids": ["1.1.0", "2.1.0"]})
+
+    assert keeper.hear() == {"type": "withdrawn", "ids": ["2.1.0"]}
+    assert keeper.hear()["type"] == "started"
+    keeper.say({"type": "signal", "id": "1.1.0", "signal": "kill"})
+    keeper.hear_of("1.1.0", "exited")
+
+
+def test_a_passed_lease_empties_the_queue(keeper: Keeper) -> None:
+    """Nothing is started any more once the server has not been heard for too long."""
+    keeper.say({"type": "slots", "count": 1}, {"type": "lease", "seconds": 0.3})
+    keeper.start("1.1.0", "sleep", "969.1", ahead=True)
+    keeper.start("2.1.0", "true", ahead=True)
+
+    assert keeper.hear() == {"type": "withdrawn", "ids": ["2.1.0"]}
+    assert keeper.hear()["cause"] == "lease"

@@ -25,6 +25,7 @@ class Bench:
         self.now = 1000.0
         self.machine = Machine(WorkerSettings())
         self.do(moves.SettingsChanged(WorkerSettings(**settings)))
+        self.machine.mean = 1.0  # tasks have not been short of late
 
     def do(self, *events: Event) -> list[Action]:
         actions: list[Action] = []
@@ -51,7 +52,13 @@ def verdict(actions: list[Action]) -> tuple[Outcome, Cause | None]:
 
 
 def started(actions: list[Action]) -> list[Ref]:
-    return [action.ref for action in actions if isinstance(action, moves.StartStep)]
+    starts = [action for action in actions if isinstance(action, moves.StartStep)]
+    return [action.ref for action in starts if not action.ahead]
+
+
+def queued(actions: list[Action]) -> list[int]:
+    starts = [action for action in actions if isinstance(action, moves.StartStep)]
+    return [action.ref[0] for action in starts if action.ahead]
 
 
 def returned(actions: list[Action]) -> list[int]:
@@ -220,16 +227,80 @@ def test_the_pipeline_grows_with_short_tasks_only() -> None:
     """Leases are held ahead only while tasks take milliseconds; those that wait go back."""
     bench = Bench(concurrency=4)
     assert bench.machine.capacity == 4
-    bench.lease(1)
-    bench.now += 0.002
-    bench.exit(1)
+    bench.machine.mean = 0.002
     assert 100 < bench.machine.capacity < 200
 
-    bench.lease(*range(2, 20))
+    bench.machine.mean = 0.2
+    bench.lease(*range(1, 20))
     bench.now += 1.5
 
-    assert len(returned(bench.do(moves.Ticked()))) == 14
+    assert returned(bench.do(moves.Ticked())) == list(range(8, 20))
     assert bench.machine.capacity == 4
+
+
+def short_tasks(*numbers: int) -> Bench:
+    """A bench with one slot, where tasks have been short."""
+    bench = Bench(concurrency=1)
+    bench.machine.mean = 0.05
+    bench.lease(*numbers)
+    return bench
+
+
+def test_short_tasks_are_queued_at_the_keeper() -> None:
+    """While tasks are short the keeper has the next at hand, and starts it by itself."""
+    bench = Bench(concurrency=1)
+    bench.machine.mean = 0.001
+
+    assert queued(bench.lease(*range(1, 101))) == list(range(2, 13))
+    assert bench.phase(2) is Phase.ASSIGNED
+    assert not started(bench.exit(1))
+    assert bench.phase(2) is Phase.RUNNING
+
+
+def test_what_does_more_than_run_is_not_queued() -> None:
+    """A slot that outlasts its process cannot be given on by the keeper."""
+    bench = short_tasks(1)
+    bench.lease(2, of=spec({"command": "a"}, {"command": "b"}))
+
+    assert not queued(bench.lease(3))
+    assert started(bench.exit(1)) == [(2, 1)]
+    assert not bench.machine.queue
+
+
+def test_what_is_queued_can_be_withdrawn() -> None:
+    """Taking back waits for the keeper's word: it may have started meanwhile."""
+    bench = short_tasks(1, 2)
+    assert bench.do(moves.TookBack(1)) == [moves.Withdraw((2, 1))]
+
+    assert returned(bench.do(moves.Withdrawn((2, 1)))) == [2]
+    bench = short_tasks(1, 2)
+    bench.do(moves.TookBack(1))
+    bench.do(moves.StepStarted((2, 1)))
+    assert bench.phase(2) is Phase.RUNNING
+
+
+@pytest.mark.parametrize("too_late", [True, False])
+def test_cancelling_what_is_queued(too_late: bool) -> None:
+    """A queued execution is cancelled whether or not the keeper had started it."""
+    bench = short_tasks(1, 2)
+    bench.do(moves.Signalled((2, 1), Signal.KILL))
+    if too_late:
+        sent = bench.do(moves.StepStarted((2, 1)))
+        assert moves.SendSignal((2, 1), 0, Signal.TERM, "cancelled") in sent
+        ended = bench.exit(2, signal=15, cause="cancelled")
+    else:
+        ended = bench.do(moves.Withdrawn((2, 1)))
+
+    assert verdict(ended)[0] is Outcome.CANCELLED
+
+
+def test_a_lost_queue_is_asked_for_anew() -> None:
+    """What a new keeper knows nothing of is queued again, or given up as was wanted."""
+    bench = short_tasks(1, 2)
+    assert queued(bench.do(moves.QueueLost())) == [2]
+
+    bench.do(moves.TookBack(1))
+    assert returned(bench.do(moves.QueueLost())) == [2]
 
 
 def test_fenced_is_stopped_and_not_told() -> None:

@@ -37,6 +37,10 @@ class Worker(RuleBasedStateMachine):
         self.ended: Counter[Ref] = Counter()
         self.fenced: set[Ref] = set()
         self.running: dict[Ref, int] = {}  # what the keeper runs, by step
+        self.queue: list[Ref] = []  # what the keeper has queued
+        self.slots = 0
+        self.orders: list[moves.Action] = []  # on their way to the keeper
+        self.mail: list[moves.Event] = []  # on its way from the keeper
         self.ran: Counter[tuple[Ref, int]] = Counter()
         self.told_to_end: dict[Ref, str] = {}
         self.staging_in: set[Ref] = set()
@@ -51,19 +55,65 @@ class Worker(RuleBasedStateMachine):
                     self.staging_in.add(ref)
                 case moves.StageOut(ref):
                     self.staging_out.add(ref)
-                case moves.StartStep(ref, step):
-                    assert ref not in self.running
-                    self.running[ref] = step
-                    self.ran[ref, step] += 1
-                case moves.SendSignal(ref, _, signal, cause):
-                    if signal in (Signal.TERM, Signal.KILL):
-                        self.told_to_end.setdefault(ref, cause)
+                case moves.StartStep() | moves.SendSignal() | moves.Withdraw() | moves.SetSlots():
+                    self.orders.append(action)
                 case moves.SetDeadline(ref, phase, _):
                     self.deadlines.append(moves.DeadlinePassed(ref, phase))
                 case moves.TellEnded(ref, verdict):
                     self.ended[ref] += 1
                     if verdict.outcome is Outcome.REFUSED:
                         assert not any(ran == ref for ran, _ in self.ran)
+
+    def obey(self, order: moves.Action) -> None:
+        """Do as the keeper does."""
+        match order:
+            case moves.StartStep(ref, _, True):
+                self.queue.append(ref)
+            case moves.StartStep(ref, step):
+                self.start(ref, step)
+            case moves.SetSlots(count):
+                self.slots = count
+            case moves.Withdraw(ref) if ref in self.queue:
+                self.queue.remove(ref)
+                self.mail.append(moves.Withdrawn(ref))
+            case moves.Withdraw(ref) if ref in self.running:
+                self.mail.append(moves.StepStarted(ref))
+            case moves.SendSignal(ref, _, signal, cause) if signal in (Signal.TERM, Signal.KILL):
+                self.told_to_end.setdefault(ref, cause)
+        self.advance()
+
+    def start(self, ref: Ref, step: int) -> None:
+        assert ref not in self.running
+        self.running[ref] = step
+        self.ran[ref, step] += 1
+
+    def advance(self) -> None:
+        while self.queue and len(self.running) < self.slots:
+            self.start(self.queue.pop(0), 0)
+
+    @rule(count=st.integers(1, 5))
+    def deliver_orders(self, count: int) -> None:
+        for order in self.orders[:count]:
+            self.obey(order)
+        del self.orders[:count]
+
+    @rule(count=st.integers(1, 5))
+    def deliver_mail(self, count: int) -> None:
+        while self.mail and count:
+            self.feed(self.mail.pop(0))
+            count -= 1
+
+    def deliver_orders_now(self) -> None:
+        while self.orders or self.mail:
+            for order in self.orders:
+                self.obey(order)
+            self.orders.clear()
+            while self.mail:
+                self.feed(self.mail.pop(0))
+
+    @rule(mean=st.sampled_from([0.001, 0.1, 1.0]))
+    def change_pace(self, mean: float) -> None:
+        self.machine.mean = mean
 
     def pick(self, data: st.DataObject, refs: object) -> Ref | None:
         known = sorted(refs)  # type: ignore[call-overload]
@@ -114,13 +164,15 @@ class Worker(RuleBasedStateMachine):
         if ref is not None:
             step = self.running.pop(ref)
             cause = "vanished" if vanish else self.told_to_end.get(ref, "")
-            self.feed(moves.StepExited(ref, step, code, cause=cause))
+            self.mail.append(moves.StepExited(ref, step, code, cause=cause, ran=0.001))
+            self.advance()
 
     @rule(data=st.data())
     def fail_to_start(self, data: st.DataObject) -> None:
         ref = self.pick(data, self.running)
         if ref is not None:
-            self.feed(moves.StepFailedToStart(ref, self.running.pop(ref), "not found"))
+            self.mail.append(moves.StepFailedToStart(ref, self.running.pop(ref), "not found"))
+            self.advance()
 
     @rule(data=st.data(), signal=st.sampled_from(Signal))
     def signal(self, data: st.DataObject, signal: Signal) -> None:
@@ -151,15 +203,20 @@ class Worker(RuleBasedStateMachine):
         self.machine.validate()
         assert all(count == 1 for count in self.ended.values())
         assert all(count == 1 for count in self.ran.values())
-        occupied = set(self.machine.phases[Phase.RUNNING])
-        assert set(self.running) == occupied
+        if not self.orders and not self.mail:
+            assert set(self.running) == set(self.machine.phases[Phase.RUNNING])
+            assert self.queue == list(self.machine.queue)
 
     def teardown(self) -> None:
         """Let the world come to rest: every lease has ended exactly once, or was fenced."""
         self.feed(moves.WorkerStopped())
-        while self.running:
-            ref, step = self.running.popitem()
-            self.feed(moves.StepExited(ref, step, signal=15, cause="stopped"))
+        while self.orders or self.mail or self.running:
+            self.deliver_orders_now()
+            self.believable()
+            if self.running:
+                ref, step = self.running.popitem()
+                self.mail.append(moves.StepExited(ref, step, signal=15, cause="stopped"))
+                self.advance()
         for ref in self.leased - self.fenced:
             assert self.ended[ref] == 1, ref
         assert not self.machine.phases[Phase.RUNNING]

@@ -1,5 +1,10 @@
 """The agent, as the keeper sees it."""
 
+# pathlib would double what this process costs to start and to keep.
+# ruff: noqa: PTH108
+
+import contextlib
+import os
 import socket
 
 LINE_BYTES = 32 * 1024 * 1024
@@ -40,3 +45,15 @@ class Agent:
         except OSError:
             return False
         return True
+
+
+def listener() -> socket.socket:
+    """The door for agents of this user."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink("keeper.sock")
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)
+    door.bind("keeper.sock")  # relative: an absolute path may be longer than a socket's can be
+    os.umask(mask)
+    door.listen(8)
+    return door

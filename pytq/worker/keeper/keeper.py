@@ -11,13 +11,14 @@ import select
 import signal
 import socket
 
-from pytq.worker.keeper.agent import Agent
+from pytq.worker.keeper.agent import Agent, listener
 from pytq.worker.keeper.processes import children, environment_of, kill, place_of, processes
 from pytq.worker.keeper.programs import Programs
 from pytq.worker.keeper.tasks import LOG_BYTES, Log, Message, Task, now
 
 GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL
 IDLE_SECONDS = 10.0  # holding nothing, with no agent: then it ends itself
+TELL_SECONDS = 0.005  # exits may wait so long to be told, while there is more to start
 LEASE_CHECK_SECONDS = 5.0  # epoll's clock stands still while the machine sleeps
 SIGNALS = {"pause": signal.SIGSTOP, "resume": signal.SIGCONT, "kill": signal.SIGKILL}
 
@@ -41,7 +42,10 @@ class Keeper:
         self.asked = False  # by SIGTERM
         self.told: list[str] = []  # lines for the agent
         self.kept: list[str] = []  # lines for the log
+        self.tell_at = 0.0  # when the lines for the agent must go
         self.starts: list[Message] = []
+        self.queue: dict[str, Message] = {}  # starts that wait for a slot, first come, first served
+        self.slots = 0
         self.log.rewrite(list(self.past.values()))
 
     def run(self) -> None:
@@ -80,6 +84,7 @@ class Keeper:
         self.part(poll)
         connection.setblocking(False)
         self.agent = Agent(connection)
+        self.queue.clear()  # whoever is new asks anew
         poll.register(connection, select.EPOLLIN)
         held = [task.state() for task in self.tasks.values()]
         held += [record for name, record in self.past.items() if name not in self.tasks]
@@ -110,7 +115,7 @@ class Keeper:
                     ORDERS[message["type"]](self, message)
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 self.told.append(json.dumps({"type": "bad", "message": repr(error)}))
-        self.start_all()
+        self.advance()
 
     def write_down(self) -> OSError | None:
         """Log what has gathered; a full disk must not stop the burying, only what is new."""
@@ -128,7 +133,7 @@ class Keeper:
             self.write_down()
         if self.agent is None:
             self.told.clear()
-        elif self.told or self.agent.going:
+        elif (self.told or self.agent.going) and not self.may_wait():
             waited = bool(self.agent.going)
             self.told.append("")
             data = "\n".join(self.told).encode()
@@ -139,21 +144,49 @@ class Keeper:
                 writing = select.EPOLLOUT if self.agent.going else 0
                 poll.modify(self.agent.socket, select.EPOLLIN | writing)
 
+    def may_wait(self) -> bool:
+        """Whether telling can wait for more to tell: the agent is not needed to go on."""
+        if len(self.queue) <= self.slots:
+            self.tell_at = 0.0
+        elif not self.tell_at:
+            self.tell_at = now() + TELL_SECONDS
+        elif now() >= self.tell_at:
+            self.tell_at = 0.0
+        return self.tell_at > 0
+
     # --- orders
 
     def expect(self, order: Message) -> None:
         """Note a start; all of a batch are written down at once before the first happens."""
         known = self.tasks.get(order["id"])
+        if order["id"] in self.queue:
+            return
         if known is not None:  # the guard against starting twice
             self.told.append(json.dumps(known.state()))
         elif order["id"] in self.past:
             self.told.append(json.dumps(self.past[order["id"]]))
         else:
             order["argv"][0], order["env"]["PATH"], order["cwd"], order["stdout"], order["stderr"]
-            self.starts.append(order)
-            self.tasks[order["id"]] = Task(order)
-            start = {"type": "start", "id": order["id"], "note": order.get("note", "")}
-            self.kept.append(json.dumps(start))
+            if order.get("ahead"):
+                self.queue[order["id"]] = order
+            else:
+                self.note(order)
+
+    def note(self, order: Message) -> None:
+        """See to it that something is started with the next batch."""
+        self.starts.append(order)
+        self.tasks[order["id"]] = Task(order)
+        start = {"type": "start", "id": order["id"], "note": order.get("note", "")}
+        self.kept.append(json.dumps(start))
+
+    def advance(self) -> None:
+        """Start what was noted, and from the queue what has a slot."""
+        self.start_all()
+        while self.queue and len(self.mains) + len(self.buried) < self.slots:
+            free = self.slots - len(self.mains) - len(self.buried)
+            for name in list(self.queue)[:free]:
+                self.note(self.queue.pop(name))
+            self.start_all()
 
     def start_all(self) -> None:
         """Start what was noted."""
@@ -174,6 +207,18 @@ class Keeper:
             else:
                 self.mains[task.pid] = task
         self.starts.clear()
+
+    def set_slots(self, order: Message) -> None:
+        """So many at once, of those that queue."""
+        self.slots = int(order["count"])
+
+    def withdraw(self, order: Message) -> None:
+        """Take starts back out of the queue; tell of each whether it was too late."""
+        names = order["ids"]
+        gone = [name for name in names if self.queue.pop(name, None)]
+        self.told.append(json.dumps({"type": "withdrawn", "ids": gone}))
+        late = [self.tasks[name] for name in names if name in self.tasks]
+        self.told += [json.dumps(task.state()) for task in late if task.record is None]
 
     def signal(self, order: Message) -> None:
         """Pause, resume, term or kill a task: all of its tree."""
@@ -217,6 +262,7 @@ class Keeper:
     def shut_down(self, order: Message) -> None:
         """Go as soon as nothing runs; with `kill`, see to it that nothing does."""
         self.leaving = True
+        self.withdraw({"ids": list(self.queue)})
         for task in list(self.mains.values()) if order.get("kill") else ():
             task.cause = task.cause or "stopped"
             self.terminate(task, order.get("grace", GRACE_SECONDS))
@@ -235,17 +281,10 @@ class Keeper:
                 _, status, usage = os.wait4(pid, 0)
                 self.strays.pop(pid, None)
                 if task is not None:
-                    task.verdict = {
-                        "type": "exited",
-                        "id": task.id,
-                        "code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
-                        "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
-                        "cpu": round(usage.ru_utime + usage.ru_stime, 6),
-                        "rss": usage.ru_maxrss * 1024,
-                        "cause": task.cause,
-                    }
+                    task.verdict = task.verdict_of(status, usage)
                     self.buried.append(task)
         self.bury()
+        self.advance()
 
     def bury(self) -> None:
         """End what ended tasks left behind; tell the verdict of those that left nothing."""
@@ -316,6 +355,8 @@ class Keeper:
         if not self.mains:
             return
         if self.deadline and now() >= self.deadline:
+            if self.queue:
+                self.withdraw({"ids": list(self.queue)})
             for task in self.mains.values():
                 if not task.kill_at:
                     task.cause = "lease"
@@ -326,6 +367,8 @@ class Keeper:
 
     def patience(self) -> float | None:
         """How long the loop may sleep."""
+        if self.tell_at:
+            return max(0.0, self.tell_at - now())
         if not self.mains and not self.buried:
             return None if self.agent else max(0.0, self.alone_since + IDLE_SECONDS - now())
         soonest = [task.kill_at for task in self.dying.values()]
@@ -345,17 +388,7 @@ ORDERS = {
     "signal": Keeper.signal,
     "forget": Keeper.forget,
     "lease": Keeper.lease,
+    "slots": Keeper.set_slots,
+    "withdraw": Keeper.withdraw,
     "shutdown": Keeper.shut_down,
 }
-
-
-def listener() -> socket.socket:
-    """The door for agents of this user."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink("keeper.sock")
-    door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    mask = os.umask(0o177)
-    door.bind("keeper.sock")  # relative: an absolute path may be longer than a socket's can be
-    os.umask(mask)
-    door.listen(8)
-    return door

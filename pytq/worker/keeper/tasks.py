@@ -10,6 +10,7 @@ one: a start is written down before it happens, an exit before it is told.
 import contextlib
 import json
 import os
+import resource
 import time
 from typing import Any
 
@@ -52,6 +53,18 @@ class Task:
                 "ago": ago,
             }
         return {**self.record, "note": self.note, "ago": now() - self.since}
+
+    def verdict_of(self, status: int, usage: resource.struct_rusage) -> Message:
+        """What its own process came to."""
+        return {
+            "type": "exited",
+            "id": self.id,
+            "code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
+            "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
+            "cpu": round(usage.ru_utime + usage.ru_stime, 6),
+            "rss": usage.ru_maxrss * 1024,
+            "cause": self.cause,
+        }
 
 
 class Log:
