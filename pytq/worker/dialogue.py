@@ -143,7 +143,7 @@ class Dialogue:
     def _accept(self, leases: Sequence[frames.Lease]) -> None:
         """Into the journal before anything is done about them."""
         self.hands.journal.accept(
-            ((lease.task, lease.attempt), lease.model_dump_json(exclude_defaults=True))
+            ((lease.task, lease.attempt), lease.model_dump_json(exclude_unset=True))
             for lease in leases
             if (lease.task, lease.attempt) not in self.machine.executions
         )

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -49,7 +48,7 @@ class Hands:
         self.staging: dict[Ref, tuple[asyncio.Future[Any], threading.Event]] = {}
         self.deadlines: dict[Ref, list[asyncio.TimerHandle]] = {}
         self.forgettable: list[str] = []
-        self._events: deque[Event] = deque()
+        self._events: list[Event] = []
         self._busy = False
         self._acts: dict[type, Callable[[Any], None]] = {
             moves.StageIn: self._stage_in,
@@ -73,7 +72,8 @@ class Hands:
         self._busy = True
         try:
             while self._events:
-                for action in self.machine.on(self._events.popleft(), self.clock()):
+                happened, self._events = self._events, []
+                for action in self.machine.take(happened, self.clock()):
                     self._acts[type(action)](action)
         finally:
             self._busy = False

@@ -68,6 +68,8 @@ class Holdings:
         self.complex: set[Ref] = set()  # of those that run, not simple
         self.ceiling = settings.concurrency  # busy slots that are legal since the last change
         self.mean = math.inf  # seconds that recent executions kept a slot
+        self.pipeline = 0  # leases to hold ahead, untouched
+        self.ahead = 0  # of these, to have queued at the keeper, so that it never waits for us
         self.actions: list[Action] = []
 
     # --- what others may ask
@@ -87,19 +89,15 @@ class Holdings:
         """Whether nothing new may start."""
         return self.stopping or self.settings.paused or self.settings.draining
 
-    @property
-    def pipeline(self) -> int:
-        """How many leases to hold ahead, untouched."""
-        if self.mean >= SHORT_SECONDS or not self.settings.concurrency:
-            return 0
-        rate = self.settings.concurrency / max(self.mean, 1e-3)
-        return min(limits.PIPELINE, math.ceil(rate * PIPELINE_SECONDS))
-
-    @property
-    def ahead(self) -> int:
-        """How many of these to have queued at the keeper, so that it never waits for us."""
-        wanted = math.ceil(self.pipeline * AHEAD_SECONDS / PIPELINE_SECONDS)
-        return max(wanted, self.settings.concurrency) if wanted else 0
+    def pace(self, mean: float) -> None:
+        """Executions have kept a slot for so many seconds of late: see how far to look ahead."""
+        self.mean = mean
+        self.pipeline = self.ahead = 0
+        slots = self.settings.concurrency
+        if slots and mean < SHORT_SECONDS:
+            rate = slots / max(mean, 1e-3)
+            self.pipeline = min(limits.PIPELINE, math.ceil(rate * PIPELINE_SECONDS))
+            self.ahead = max(slots, math.ceil(min(rate * AHEAD_SECONDS, self.pipeline)))
 
     @property
     def capacity(self) -> int:
@@ -182,7 +180,7 @@ class Holdings:
         if started is not None and finding.outcome is not Outcome.LOST:
             spent = now - started
             known = math.isfinite(self.mean)
-            self.mean = self.mean + WEIGHT * (spent - self.mean) if known else spent
+            self.pace(self.mean + WEIGHT * (spent - self.mean) if known else spent)
         if execution.fenced:
             self.drop(execution)
             return

@@ -7,6 +7,7 @@ short that asking for the next one would take longer than running it.
 """
 
 import math
+from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
@@ -26,7 +27,6 @@ from pytq.worker.moves import (
     SetDeadline,
     SetSlots,
     SettingsChanged,
-    Settled,
     StageIn,
     StartStep,
     StepExited,
@@ -55,7 +55,17 @@ class Machine(Holdings):
 
     def on(self, event: Event, now: float) -> list[Action]:
         """Take one event in; return what is to be done."""
+        return self.take((event,), now)
+
+    def take(self, events: Iterable[Event], now: float) -> list[Action]:
+        """Take in all that happened at once; return what is to be done."""
         self.actions = []
+        for event in events:
+            self._note(event, now)
+        self._fill(now)
+        return self.actions
+
+    def _note(self, event: Event, now: float) -> None:
         match event:
             case Leased():
                 if event.ref not in self.executions:
@@ -73,13 +83,8 @@ class Machine(Holdings):
                 self._stop(now)
             case Ticked():
                 self._tire(now)
-            case Settled():
-                self._move(event, now)
-                return self.actions  # it had no slot to give
             case _:
                 self._move(event, now)
-        self._fill(now)
-        return self.actions
 
     def _move(self, event: ExecutionEvent, now: float) -> None:
         execution = self.executions.get(event.ref)
@@ -114,6 +119,7 @@ class Machine(Holdings):
         before, moved = self.room, settings.batch != self.settings.batch
         self.settings = settings
         self.ceiling = max(settings.concurrency, self.busy)
+        self.pace(self.mean)
         self.actions.append(SetSlots(settings.concurrency))
         if self.closed or moved:
             self._return(len(self.executions), now)
@@ -153,7 +159,7 @@ class Machine(Holdings):
     def _tire(self, now: float) -> None:
         late = [e for e in self.phases[Phase.ASSIGNED].values() if now - e.leased > WAITED_SECONDS]
         for execution in late:
-            self.mean = math.inf  # tasks are not short any more
+            self.pace(math.inf)  # tasks are not short any more
             self.leave(execution, now, verdicts.RETURNED)
 
     def _fill(self, now: float) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from pytq.schema import limits
 from pytq.schema.frames import Ref
 from pytq.schema.states import Cause, Outcome, Phase, Signal
 from pytq.schema.tasks import TaskSpec
@@ -25,7 +26,7 @@ class Bench:
         self.now = 1000.0
         self.machine = Machine(WorkerSettings())
         self.do(moves.SettingsChanged(WorkerSettings(**settings)))
-        self.machine.mean = 1.0  # tasks have not been short of late
+        self.machine.pace(1.0)  # tasks have not been short of late
 
     def do(self, *events: Event) -> list[Action]:
         actions: list[Action] = []
@@ -227,10 +228,10 @@ def test_the_pipeline_grows_with_short_tasks_only() -> None:
     """Leases are held ahead only while tasks take milliseconds; those that wait go back."""
     bench = Bench(concurrency=4)
     assert bench.machine.capacity == 4
-    bench.machine.mean = 0.002
-    assert 100 < bench.machine.capacity < 200
+    bench.machine.pace(0.002)
+    assert 100 < bench.machine.capacity <= 4 + limits.PIPELINE
 
-    bench.machine.mean = 0.2
+    bench.machine.pace(0.2)
     bench.lease(*range(1, 20))
     bench.now += 1.5
 
@@ -241,7 +242,7 @@ def test_the_pipeline_grows_with_short_tasks_only() -> None:
 def short_tasks(*numbers: int) -> Bench:
     """A bench with one slot, where tasks have been short."""
     bench = Bench(concurrency=1)
-    bench.machine.mean = 0.05
+    bench.machine.pace(0.05)
     bench.lease(*numbers)
     return bench
 
@@ -249,7 +250,7 @@ def short_tasks(*numbers: int) -> Bench:
 def test_short_tasks_are_queued_at_the_keeper() -> None:
     """While tasks are short the keeper has the next at hand, and starts it by itself."""
     bench = Bench(concurrency=1)
-    bench.machine.mean = 0.001
+    bench.machine.pace(0.001)
 
     assert queued(bench.lease(*range(1, 101))) == list(range(2, 13))
     assert bench.phase(2) is Phase.ASSIGNED

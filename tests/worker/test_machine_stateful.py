@@ -113,7 +113,7 @@ class Worker(RuleBasedStateMachine):
 
     @rule(mean=st.sampled_from([0.001, 0.1, 1.0]))
     def change_pace(self, mean: float) -> None:
-        self.machine.mean = mean
+        self.machine.pace(mean)
 
     def pick(self, data: st.DataObject, refs: object) -> Ref | None:
         known = sorted(refs)  # type: ignore[call-overload]
