@@ -64,11 +64,13 @@ class Rig:
         await self.settle()
 
     async def settle(self) -> None:
-        """Wait until the writer has nothing left to do."""
+        """Wait until the writer has nothing left to do, nor anything that follows from it."""
         async with asyncio.timeout(5):
-            while self.dispatcher._lease_queued or self.dispatcher._background:  # noqa: ASYNC110 - it has no event to wait for
-                await asyncio.sleep(0.001)
-            await self.db.write(_nothing)
+            while True:
+                await self.db.write(_nothing)
+                if not (self.dispatcher._lease_queued or self.dispatcher._background):
+                    return
+                await asyncio.sleep(0)
 
     async def end(
         self, member: Member, one: int, outcome: str = "succeeded", **about: object
@@ -86,13 +88,12 @@ def _nothing(_conn: object) -> None:
 
 
 async def check_counts(db: Database) -> None:
-    real = await db.read(
-        lambda conn: _table(conn, "SELECT batch, status, count(*) FROM tasks GROUP BY 1, 2")
-    )
-    kept = await db.read(
-        lambda conn: _table(conn, "SELECT batch, status, n FROM task_counts WHERE n <> 0")
-    )
-    assert real == kept
+    def look(conn: sa.Connection) -> None:
+        real = _table(conn, "SELECT batch, status, count(*) FROM tasks GROUP BY 1, 2")
+        kept = _table(conn, "SELECT batch, status, n FROM task_counts WHERE n <> 0")
+        assert real == kept
+
+    await db.write(look)  # in the writer's turn, so that nothing changes between the two
 
 
 def _table(conn: sa.Connection, query: str) -> dict[tuple[str, str], int]:
