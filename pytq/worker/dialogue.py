@@ -2,19 +2,21 @@
 
 import asyncio
 import logging
+import sqlite3
 import uuid
 from collections.abc import Sequence
 from typing import Final
 
 from pytq import __version__
 from pytq.schema import frames, limits
-from pytq.schema.states import Phase
+from pytq.schema.states import Cause, Outcome, Phase
 from pytq.schema.views import Load
 from pytq.worker import moves
 from pytq.worker.hands import Hands
 from pytq.worker.link import Frame, Link
 from pytq.worker.load import Machine
 from pytq.worker.options import WorkerOptions
+from pytq.worker.outbox import Entry
 
 log = logging.getLogger(__name__)
 
@@ -123,8 +125,10 @@ class Dialogue:
             sent = self.outbox.answered(orders.answers)
             if sent is not None and sent - self._renewed >= RENEW_SECONDS:
                 self._renew(sent)
-        if orders.leases:
-            self._accept(orders.leases)
+        accepted = self._accept(orders.leases) if orders.leases else []
+        for ref in (*orders.settled, *orders.fenced):
+            if ref not in self.machine.executions:
+                self.outbox.drop(ref)  # refused before the machine ever knew it
         events: list[moves.Event] = [moves.Settled(ref) for ref in orders.settled]
         events += [moves.Fenced(ref) for ref in orders.fenced]
         if orders.settings is not None:
@@ -132,7 +136,7 @@ class Dialogue:
             events.append(moves.SettingsChanged(orders.settings))
         if orders.take_back:
             events.append(moves.TookBack(orders.take_back))
-        events += [moves.Leased((lease.task, lease.attempt), lease.spec) for lease in orders.leases]
+        events += [moves.Leased((lease.task, lease.attempt), lease.spec) for lease in accepted]
         events += [moves.Signalled((o.task, o.attempt), o.signal) for o in orders.signals]
         self.hands.take(*events)
         self._settled.set()
@@ -140,14 +144,30 @@ class Dialogue:
             self.link.report_within(0)
         self.speak_up()
 
-    def _accept(self, leases: Sequence[frames.Lease]) -> None:
-        """Into the journal before anything is done about them."""
+    def _accept(self, leases: Sequence[frames.Lease]) -> Sequence[frames.Lease]:
+        """Into the journal before anything is done about them; none if that cannot be."""
+        new = [
+            lease for lease in leases if (lease.task, lease.attempt) not in self.machine.executions
+        ]
         self.hands.journal.accept(
             ((lease.task, lease.attempt), lease.model_dump_json(exclude_unset=True))
-            for lease in leases
-            if (lease.task, lease.attempt) not in self.machine.executions
+            for lease in new
         )
-        self.hands.journal.commit()
+        try:
+            self.hands.journal.commit()
+        except sqlite3.Error as error:
+            log.error("leases refused, as the journal cannot be written: %s", error)  # noqa: TRY400 - a full disk needs no traceback
+            self.hands.journal.retract()
+            self._refuse(new, str(error))
+            return []
+        return new
+
+    def _refuse(self, leases: Sequence[frames.Lease], why: str) -> None:
+        now = self.hands.clock()
+        for lease in leases:
+            detail = f"the worker's journal cannot be written: {why}"
+            verdict = moves.Verdict(Outcome.REFUSED, now, Cause.DISK, detail)
+            self.outbox.add(Entry((lease.task, lease.attempt), verdict))
 
     def _renew(self, since: float) -> None:
         """Tasks may run as long as the server will wait for us, less a margin."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sqlite3
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -81,7 +82,11 @@ class Hands:
 
     def write_down(self) -> None:
         """Make outcomes safe; then the keeper need not remember them."""
-        self.journal.commit()
+        try:
+            self.journal.commit()
+        except sqlite3.Error as error:  # a full disk: the keeper remembers, and we try again
+            log.error("the journal cannot be written: %s", error)  # noqa: TRY400 - a full disk needs no traceback
+            return
         if self.forgettable:
             self.keeping.send({"type": "forget", "ids": self.forgettable})
             self.forgettable = []
@@ -120,7 +125,11 @@ class Hands:
 
     def _stage_in(self, action: moves.StageIn) -> None:
         ref, spec = action.ref, self.machine.executions[action.ref].spec
-        room = self.lived_in[ref] = self.rooms.take()
+        try:
+            room = self.lived_in[ref] = self.rooms.take()
+        except OSError as error:
+            self.take(moves.StageInFailed(ref, f"no room for it: {error}", Cause.DISK))
+            return
         room.seal = None
 
         def told(error: StagingError | None) -> Event:

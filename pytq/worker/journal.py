@@ -67,6 +67,10 @@ class Journal:
         """Note leases."""
         self._accepted += [(*ref, lease) for ref, lease in leases]
 
+    def retract(self) -> None:
+        """Leases that could not be written down are not accepted."""
+        self._accepted.clear()
+
     def stage(self, ref: Ref, room: str) -> None:
         """Note that the inputs are in place, so that they are not fetched twice."""
         self._staged.append((room, *ref))

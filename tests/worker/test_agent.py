@@ -56,6 +56,18 @@ def end_keeper(home: Path) -> None:
     wait_for(lambda: not alive(f"keeper\0{home}"))
 
 
+def keeper_of(home: Path) -> int:
+    """The keeper's pid: its parent, the guardian, has the same command line."""
+    pair = alive(f"keeper\0{home}")
+    (keeper,) = [pid for pid in pair if parent(pid) in pair]
+    return keeper
+
+
+def parent(pid: int) -> int:
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(words[1])
+
+
 async def leave(task: "asyncio.Task[int]") -> None:
     """As SIGTERM does without --kill: tasks live on."""
     task.cancel()
@@ -324,8 +336,8 @@ async def test_a_killed_keeper_means_lost(
     ref = server.add("sleep 975.1")
     start()
     await server.phase_of(ref, Phase.RUNNING)
-    keeper = max(alive(f"keeper\0{tmp_path}/w"))
-    os.kill(keeper, signal.SIGKILL)
+    wait_for(lambda: alive("sleep\000975.1"))
+    os.kill(keeper_of(tmp_path / "w"), signal.SIGKILL)
 
     ended = await server.end_of(ref)
     assert (ended.outcome, ended.cause) == (Outcome.LOST, Cause.LOST)
@@ -371,6 +383,29 @@ async def test_kill_leaves_nothing_behind(server: ScriptedServer, tmp_path: Path
     assert not alive("973.1")
     assert not alive(f"keeper\0{home}")
     assert not leftovers(home)
+
+
+async def test_a_full_disk_refuses_and_recovers(server: ScriptedServer, tmp_path: Path) -> None:
+    """A worker that cannot write its journal refuses leases in words, and works once it can."""
+    options = WorkerOptions(
+        f"127.0.0.1:{server.port}", 1, work_dir=tmp_path / "w", kill_on_exit=True
+    )
+    options.home.mkdir()
+    agent = Agent(options)
+    task = asyncio.create_task(agent.run())
+    await server.until(lambda: server.reports)
+    agent.journal._db.execute("PRAGMA query_only = 1")
+    refused = server.add("true")
+    await server.hand_out()
+    ended = await server.end_of(refused)
+    agent.journal._db.execute("PRAGMA query_only = 0")
+    accepted = server.add("true")
+    await server.hand_out()
+
+    assert (ended.outcome, ended.cause) == (Outcome.REFUSED, Cause.DISK)
+    assert succeeded(await server.end_of(accepted))
+    agent.stopped.set()
+    await task
 
 
 async def test_a_second_worker_in_the_same_place_is_refused(
