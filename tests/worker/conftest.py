@@ -1,10 +1,16 @@
 """The worker's tests: real processes, real folders, a real link."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from worker_parts import Keeper
+from scripted import ScriptedServer
+from worker_parts import Keeper, end_keeper
+
+from pytq.worker.agent import WorkerOptions, run_worker
+
+Start = Callable[..., "asyncio.Task[int]"]
 
 
 @pytest.fixture
@@ -12,3 +18,30 @@ def keeper(tmp_path: Path) -> Iterator[Keeper]:
     one = Keeper(tmp_path)
     yield one
     one.close()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ScriptedServer]:
+    one = ScriptedServer()
+    await one.start()
+    yield one
+    await one.stop()
+
+
+@pytest.fixture
+async def start(server: ScriptedServer, tmp_path: Path) -> AsyncIterator[Start]:
+    """Start a worker in this process; at the end it goes, and its tasks with it."""
+    tasks: list[asyncio.Task[int]] = []
+
+    def begin(**options: object) -> "asyncio.Task[int]":
+        known = {"work_dir": tmp_path / "w", "concurrency": 2, "kill_on_exit": True, "name": "w"}
+        given = WorkerOptions(f"127.0.0.1:{server.port}", **(known | options))  # type: ignore[arg-type]
+        tasks.append(asyncio.create_task(run_worker(given)))
+        return tasks[-1]
+
+    yield begin
+    for task in tasks:
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    end_keeper(tmp_path / "w")

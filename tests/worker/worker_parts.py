@@ -1,5 +1,6 @@
 """What the worker's tests are made of: a real keeper, and ways to look at processes."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -35,6 +36,32 @@ def alive(marker: str) -> list[int]:
             if marker.encode() in (folder / "cmdline").read_bytes():
                 found.append(int(folder.name))
     return found
+
+
+def end_keeper(home: Path) -> None:
+    """Whatever a test left running goes now."""
+    for pid in alive(f"keeper\0{home}"):
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not alive(f"keeper\0{home}"))
+
+
+def keeper_of(home: Path) -> int:
+    """The keeper's pid: its parent, the guardian, has the same command line."""
+    pair = alive(f"keeper\0{home}")
+    (keeper,) = [pid for pid in pair if parent(pid) in pair]
+    return keeper
+
+
+def parent(pid: int) -> int:
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(words[1])
+
+
+async def leave(task: "asyncio.Task[int]") -> None:
+    """As SIGTERM does without --kill: tasks live on."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 class Keeper:
