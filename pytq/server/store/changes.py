@@ -6,6 +6,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from pytq.schema.states import TaskStatus, check_task_move
+from pytq.server.store.bulk import execute_many, fetch
 from pytq.server.store.tables import events, sequences
 
 _COUNT: Final = sa.text(
@@ -60,7 +61,7 @@ class Changes:
             if by
         ]
         if counts:
-            conn.execute(_COUNT, counts)
+            execute_many(conn, _COUNT, counts)
         if self.noted:
             blank = dict.fromkeys(("task", "attempt", "batch", "worker", "detail"))
             conn.execute(_INSERT_EVENTS, [{**blank, **note} for note in self.noted])
@@ -68,5 +69,5 @@ class Changes:
 
 def next_ids(conn: sa.Connection, sequence: str, count: int) -> int:
     """Take `count` consecutive ids and return the first; they are never given out again."""
-    result = conn.execute(_NEXT, {"sequence": sequence, "by": count})
-    return int(result.scalar_one()) - count
+    [(after,)] = fetch(conn, _NEXT, {"sequence": sequence, "by": count})
+    return int(after) - count

@@ -164,4 +164,6 @@ def is_passing(error: BaseException) -> bool:
     state = getattr(original, "sqlstate", None) or ""
     if state[:2] in {"08", "40", "57"} or state == "55P03":
         return True
+    if type(original).__name__ == "InterfaceError":  # asyncpg's word for a connection that is gone
+        return True
     return isinstance(original, OSError | ConnectionError | asyncio.TimeoutError)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from pytq.schema import limits
 from pytq.schema.states import Phase, TaskStatus
 from pytq.server.rules import Candidate, Hungry, choose
-from pytq.server.store.bulk import execute_many
+from pytq.server.store.bulk import execute_many, fetch
 from pytq.server.store.changes import Changes
 from pytq.server.store.engine import among, listed
 from pytq.server.store.tables import batches, executions, tasks
@@ -89,7 +89,7 @@ def lease(conn: sa.Connection, now: int, hungry: Sequence[Hungry]) -> Leased:
     for batch, group in groupby(by_batch, key=lambda worker: worker.batch):
         workers = list(group)
         wanted = min(sum(worker.room for worker in workers), limits.LEASES_PER_TICK)
-        rows = conn.execute(_CANDIDATES, _appetite(batch, workers, wanted))
+        rows = fetch(conn, _CANDIDATES, _appetite(batch, workers, wanted))
         candidates = [Candidate(*row) for row in rows]
         if len(candidates) < wanted:
             leased.dry.add(batch)
@@ -117,10 +117,8 @@ def _appetite(batch: str, workers: Sequence[Hungry], wanted: int) -> dict[str, A
 
 def _open(conn: sa.Connection, now: int, granted: Sequence[Granted]) -> None:
     dialect = conn.dialect.name
-    conn.execute(
-        _activate(dialect),
-        {"chosen": listed(dialect, [g.candidate.task for g in granted]), "at": now},
-    )
+    chosen = listed(dialect, [g.candidate.task for g in granted])
+    fetch(conn, _activate(dialect), {"chosen": chosen, "at": now})
     # One open execution per task is a unique index: a task leased twice would be refused here.
     execute_many(
         conn,

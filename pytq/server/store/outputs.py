@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from pytq.schema import limits
 from pytq.schema.frames import Chunk
 from pytq.schema.states import Stream
+from pytq.server.store.bulk import execute_many
 from pytq.server.store.tables import executions, outputs
 
 _KEEP: Final = sa.text(
@@ -68,7 +69,9 @@ def keep_chunks(conn: sa.Connection, chunks: Sequence[Chunk]) -> None:
                 "data": data,
             }
         )
-    conn.execute(_KEEP, [row for row in rows if row["size"]])
+    full = [row for row in rows if row["size"]]
+    if full:
+        execute_many(conn, _KEEP, full)
     for stream in Stream:
         grown = [
             {
@@ -80,7 +83,7 @@ def keep_chunks(conn: sa.Connection, chunks: Sequence[Chunk]) -> None:
             if row["stream"] == stream
         ]
         if grown:
-            conn.execute(_GROWN[stream], grown)
+            execute_many(conn, _GROWN[stream], grown)
     _trim(conn, rows)
 
 

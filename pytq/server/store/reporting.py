@@ -7,19 +7,19 @@ may speak.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
 from pytq.schema.frames import Chunk, Ended, Progress, Ref
 from pytq.schema.states import PHASE_ORDER, Cause, Outcome, Phase, Signal, TaskStatus
 from pytq.server.rules import Tries, Verdict, settle
-from pytq.server.store.bulk import execute_many
+from pytq.server.store.bulk import execute_many, fetch
 from pytq.server.store.changes import Changes
 from pytq.server.store.engine import among, listed
 from pytq.server.store.outputs import keep_chunks
 from pytq.server.store.promoting import promote
-from pytq.server.store.tables import AnyRow, executions, tasks
+from pytq.server.store.tables import executions, tasks
 
 
 @dataclass(slots=True)
@@ -44,6 +44,21 @@ class Said:
     def at(self, ago: float | None) -> int | None:
         """When something was, on the server's clock."""
         return None if ago is None else self.now - round(ago * 1e6)
+
+
+class Held(NamedTuple):
+    """An open execution, and what its task has behind it: the columns below, in their order."""
+
+    task: int
+    attempt: int
+    worker: int
+    phase: str
+    stop_wanted: str | None
+    batch: str
+    retries: int
+    failures: int
+    losses: int
+    awaited: bool
 
 
 _COLUMNS: Final = (
@@ -157,11 +172,11 @@ def report(conn: sa.Connection, said: Said) -> Taken:
     return taken
 
 
-def open_executions(conn: sa.Connection, of: Iterable[int]) -> dict[int, AnyRow]:
+def open_executions(conn: sa.Connection, of: Iterable[int]) -> dict[int, Held]:
     """The open execution of each task that has one, locked until the transaction ends."""
     dialect = conn.dialect.name
-    found = conn.execute(_find_open(dialect), {"of": listed(dialect, sorted(of))})
-    return {row.task: row for row in found}
+    found = fetch(conn, _find_open(dialect), {"of": listed(dialect, sorted(of))})
+    return {row[0]: Held(*row) for row in found}
 
 
 def close(
@@ -169,7 +184,7 @@ def close(
     now: int,
     rows: list[dict[str, Any]],
     verdicts: list[Verdict],
-    held: list[AnyRow],
+    held: list[Held],
     changes: Changes,
 ) -> None:
     """End executions and settle their tasks; wake or fail the tasks that require them."""
@@ -184,7 +199,7 @@ def close(
         promote(conn, now, awaited, changes)
 
 
-def _settle(conn: sa.Connection, now: int, held: list[AnyRow], verdicts: list[Verdict]) -> None:
+def _settle(conn: sa.Connection, now: int, held: list[Held], verdicts: list[Verdict]) -> None:
     """Write what became of the tasks. Most succeed, and success is the same for all of them."""
     good, rest = [], []
     for row, verdict in zip(held, verdicts, strict=True):
@@ -205,28 +220,25 @@ def _settle(conn: sa.Connection, now: int, held: list[AnyRow], verdicts: list[Ve
         )
     if good:
         dialect = conn.dialect.name
-        conn.execute(
-            _succeed(dialect),
-            {"good": listed(dialect, good), "at": now},
-        )
+        fetch(conn, _succeed(dialect), {"good": listed(dialect, good), "at": now})
     if rest:
         execute_many(conn, _SETTLE, rest)
 
 
-def _verdict(row: AnyRow, outcome: Outcome, cause: Cause | None, detail: str) -> Verdict:
+def _verdict(row: Held, outcome: Outcome, cause: Cause | None, detail: str) -> Verdict:
     stopping = row.stop_wanted in (Signal.TERM, Signal.KILL)
     tries = Tries(row.retries, row.failures, row.losses, stop_wanted=stopping)
     return settle(tries, outcome, cause, detail)
 
 
-def lose(conn: sa.Connection, now: int, held: list[AnyRow], detail: str, changes: Changes) -> None:
+def lose(conn: sa.Connection, now: int, held: list[Held], detail: str, changes: Changes) -> None:
     """Close executions whose worker will not speak again, and hand their tasks on."""
     for row in held:
         changes.note(now, "lost", "server", task=row.task, attempt=row.attempt, detail=detail)
     _close_as(conn, now, held, (Outcome.LOST, Cause.LOST, detail), changes)
 
 
-def give_up(conn: sa.Connection, now: int, held: list[AnyRow], changes: Changes) -> None:
+def give_up(conn: sa.Connection, now: int, held: list[Held], changes: Changes) -> None:
     """Close executions that nobody has begun, and put their tasks back."""
     end = (Outcome.REFUSED, Cause.RETURNED, "taken back before it started")
     _close_as(conn, now, held, end, changes)
@@ -235,7 +247,7 @@ def give_up(conn: sa.Connection, now: int, held: list[AnyRow], changes: Changes)
 def _close_as(
     conn: sa.Connection,
     now: int,
-    held: list[AnyRow],
+    held: list[Held],
     end: tuple[Outcome, Cause, str],
     changes: Changes,
 ) -> None:
@@ -283,7 +295,7 @@ def _end_row(said: Said, end: Ended) -> dict[str, Any]:
 
 
 def _progress(
-    conn: sa.Connection, said: Said, moving: list[Progress], held: dict[int, AnyRow]
+    conn: sa.Connection, said: Said, moving: list[Progress], held: dict[int, Held]
 ) -> None:
     rows = []
     for step in moving:
@@ -332,5 +344,5 @@ def _ref(about: Ended | Progress | Chunk) -> Ref:
     return about.task, about.attempt
 
 
-def _is_mine(row: AnyRow | None, ref: Ref, worker: int) -> bool:
+def _is_mine(row: Held | None, ref: Ref, worker: int) -> bool:
     return row is not None and row.attempt == ref[1] and row.worker == worker

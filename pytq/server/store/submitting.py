@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from pytq.schema.problems import ConflictError, InvalidError
 from pytq.schema.states import TASK_ENDED, Cause, RunWhen, TaskStatus
 from pytq.schema.tasks import TaskSubmit, core_of
-from pytq.server.store.bulk import execute_many
+from pytq.server.store.bulk import execute_many, fetch
 from pytq.server.store.changes import Changes, next_ids
 from pytq.server.store.engine import among, listed
 from pytq.server.store.tables import requirements, submissions, tasks
@@ -104,7 +104,7 @@ def submit(
         "count": len(ids),
         "created_at": now,
     }
-    if conn.execute(_CLAIM_KEY, claim).one_or_none() is None:
+    if not fetch(conn, _CLAIM_KEY, claim):
         return _repeated(conn, submission), True, changes
     created = [{"name": name, "created_at": now} for name in sorted(new_batches)]
     if created:

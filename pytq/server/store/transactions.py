@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from pytq.schema.problems import PytqError
 from pytq.server.store.writer import Verb
 
 
@@ -44,7 +44,9 @@ class ThreadedTransactions:
         try:
             with self._connection.begin():
                 return _run_all(self._connection, verbs)
-        except (DBAPIError, OSError):
+        except PytqError:
+            raise
+        except Exception:
             self._disconnect()  # the next transaction begins on a connection known to be sound
             raise
 
@@ -70,7 +72,9 @@ class AsyncTransactions:
         try:
             async with self._connection.begin():
                 return await self._connection.run_sync(_run_all, verbs)
-        except (DBAPIError, OSError):
+        except PytqError:
+            raise
+        except Exception:
             await self._disconnect()
             raise
 

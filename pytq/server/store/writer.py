@@ -104,8 +104,11 @@ class Writer:
             else:
                 _fail(jobs[0], error)
             return
+        # First what others are waiting for (workers their leases), then the callers' own answers.
         for job, result in zip(jobs, results, strict=True):
-            _succeed(job, result)
+            _tell(job, result)
+        for job, result in zip(jobs, results, strict=True):
+            _answer(job, result)
 
     async def _insist(self, job: _Job, error: Exception) -> None:
         """Run a verb again after a passing error. Guards in the verbs make that harmless."""
@@ -121,7 +124,8 @@ class Writer:
                 if not is_passing(again):
                     break
             else:
-                _succeed(job, result)
+                _tell(job, result)
+                _answer(job, result)
                 return
         _fail(job, error)
 
@@ -129,9 +133,16 @@ class Writer:
         return await self._transactions.run([job.prepare() for job in jobs])
 
 
-def _succeed(job: _Job, result: Any) -> None:
-    if job.then is not None:
+def _tell(job: _Job, result: Any) -> None:
+    if job.then is None:
+        return
+    try:
         job.then(result)
+    except Exception:  # the transaction is committed: whatever this is, the writer must go on
+        log.exception("what should follow a commit failed")
+
+
+def _answer(job: _Job, result: Any) -> None:
     if not job.done.done():
         job.done.set_result(result)
 
