@@ -11,7 +11,7 @@ from pathlib import Path
 import procs
 
 PEERS = Path(__file__).resolve().parent.parent / "peers"
-WARM_TASKS = 40
+WARM_TASKS = 1000
 
 
 @dataclass(frozen=True)
