@@ -17,7 +17,8 @@ def add_parser(subparsers: Any) -> None:
         "worker",
         help="run a worker",
         description="Run tasks of one batch on this machine. Running tasks outlive the worker:"
-        " start it again to take them over.",
+        " start it again to take them over. To look after workers there are: pytq worker"
+        " list|show|set|pause|resume|drain|forget.",
         allow_abbrev=False,
     )
     parser.add_argument(

@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -150,7 +151,8 @@ async def test_a_lost_server_ends_tasks_by_lease(server: ScriptedServer, start: 
 async def test_kill_leaves_nothing_behind(server: ScriptedServer, tmp_path: Path) -> None:
     """Stopped with --kill, a worker ends its tasks, says so, and leaves no process or socket."""
     home = tmp_path / "w"
-    running, waiting = server.add("trap '' TERM; sleep 973.1"), server.add("true")
+    nap = f"{900 + os.getpid() % 97}.{time.time_ns() % 10**9}"  # no other run sleeps as long
+    running, waiting = server.add(f"trap '' TERM; sleep {nap}"), server.add("true")
     options = WorkerOptions(f"127.0.0.1:{server.port}", 1, work_dir=home, kill_on_exit=True)
     server.settings = WorkerSettings(concurrency=1, prefetch=1)
     home.mkdir()
@@ -164,7 +166,7 @@ async def test_kill_leaves_nothing_behind(server: ScriptedServer, tmp_path: Path
     assert server.ended[running].outcome is Outcome.LOST
     assert server.ended[running].detail == "worker stopped"
     assert server.ended[waiting].cause is Cause.RETURNED
-    assert not alive("973.1")
+    assert not alive(nap)
     assert not alive(f"keeper\0{home}")
     assert not leftovers(home)
 
