@@ -13,7 +13,8 @@ MEANING = """## What is measured
   the workers are up and warm (each has run 1000 tasks), and the queue is held back (PYTQ: the
   batch is paused; peers: each of the 4 slots holds a task that waits for a FIFO). The clock runs
   from the release until the last outcome is recorded and the submitting client has seen it (huey
-  and Celery are polled every 20 ms, Dask and PYTQ tell). Every outcome is checked. `xargs` just runs.
+  and Celery are polled every 20 ms, Dask and PYTQ tell). Every outcome is checked.
+  `xargs` just runs.
 * **submit + run**: the same tasks with the workers free, from the first submit to the last outcome.
 * **latency**: {samples} tasks a round, one at a time on an idle system, from the client's clock
   just before the submit to the clock that the task itself reads first (`date`, so it includes
