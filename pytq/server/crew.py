@@ -1,5 +1,7 @@
 """What people can ask about workers, and the knobs they can turn."""
 
+from typing import Final
+
 from pytq.schema.endpoints import WorkerRemoval
 from pytq.schema.problems import ConflictError, NotFoundError
 from pytq.schema.states import WorkerStatus
@@ -9,7 +11,8 @@ from pytq.server.fleet import Member
 from pytq.server.store import crew, reading
 from pytq.server.store.tables import AnyRow
 
-ACTOR = "local"
+# Until there are tokens, everybody who can connect is this one person.
+ACTOR: Final = "local"
 
 
 class Crew:

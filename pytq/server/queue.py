@@ -40,7 +40,7 @@ from pytq.schema.views import (
     WaitFor,
     moment,
 )
-from pytq.server.crew import Crew
+from pytq.server.crew import ACTOR, Crew
 from pytq.server.dispatcher import Dispatcher, clock
 from pytq.server.store import acting, outputs, reading, submitting
 from pytq.server.store.changes import Changes
@@ -48,10 +48,8 @@ from pytq.server.store.database import Connection
 from pytq.server.store.tables import AnyRow
 from pytq.server.store.writer import Verb
 
-# Until there are tokens, everybody who can connect is this one person.
 T = TypeVar("T")
 
-ACTOR: Final = "local"
 _FOLLOW_BYTES: Final = 256 * 1024
 
 

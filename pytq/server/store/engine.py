@@ -1,6 +1,7 @@
 """Opening the database: SQLite by default, PostgreSQL by a URI; the same verbs on both."""
 
 import asyncio
+import json
 import logging
 import sqlite3
 from collections.abc import Iterable
@@ -137,8 +138,6 @@ def listed(dialect: str, values: Iterable[Any]) -> Any:
         return values
     if all(type(value) is int for value in values):
         return f"[{','.join(map(str, values))}]"
-    import json
-
     return json.dumps(values)
 
 
