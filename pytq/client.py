@@ -26,11 +26,14 @@ from pytq.schema.views import (
     Affected,
     BatchUpdate,
     BatchView,
+    Cleaning,
     Counts,
     EventView,
     ExecutionView,
     Followed,
     Page,
+    Pin,
+    ResourceView,
     ServerInfo,
     SignalOrder,
     Standing,
@@ -220,6 +223,18 @@ class Client(Transport):
         """Forget a worker that is offline; `force` hands on what it still held."""
         query = WorkerRemoval(force=force)
         await self.call(Raw, "delete_worker", {"name": name}, query=query)
+
+    async def list_resources(self, name: str) -> list[ResourceView]:
+        """What a connected worker keeps: resources and images."""
+        return await self.call(list[ResourceView], "list_resources", {"name": name})
+
+    async def pin_resource(self, name: str, pin: Pin) -> None:
+        """Have a connected worker keep something whatever happens, or no longer."""
+        await self.call(Raw, "pin_resource", {"name": name}, body=pin)
+
+    async def clean_worker(self, name: str, wish: Cleaning) -> None:
+        """Have a connected worker throw away what it keeps and nothing uses."""
+        await self.call(Raw, "clean_worker", {"name": name}, body=wish)
 
     # --- the server
 

@@ -29,8 +29,10 @@ from pytq.schema.views import (
     Affected,
     BatchUpdate,
     BatchView,
+    Cleaning,
     Counts,
     ExecutionView,
+    ResourceView,
     ServerInfo,
     SignalOrder,
     Submitted,
@@ -254,6 +256,15 @@ class Server:
     def worker_delete(self, name: str, *, force: bool = False) -> None:
         """Forget a worker that is offline; `force` hands on what it still held."""
         self._write(lambda client: client.delete_worker(name, force=force))
+
+    def worker_resources(self, name: str) -> list[ResourceView]:
+        """What a connected worker keeps: resources and images."""
+        return self._read(self._client.list_resources(name))
+
+    def worker_clean(self, name: str, **wish: Any) -> None:
+        """Have a connected worker throw away what nothing uses: `what`, `uris`."""
+        body = Cleaning(**wish)
+        self._write(lambda client: client.clean_worker(name, body))
 
     # --- batches
 

@@ -14,7 +14,7 @@ from pytq.schema import limits
 from pytq.schema.states import Cause, Outcome, Phase, Signal, Stream
 from pytq.schema.tasks import TaskSpec
 from pytq.schema.text import Attempt, Count, Label, Model, Name, Sentence, TaskId
-from pytq.schema.views import Load, WorkerSettings
+from pytq.schema.views import Cleaning, Load, Pin, ResourceView, Staging, WorkerSettings
 
 PROTOCOL: Final = 1
 
@@ -94,6 +94,14 @@ class Ended(Model):
     stderr_bytes: Count = 0
 
 
+class Staged(Model):
+    """How far an execution's inputs or outputs have come."""
+
+    task: TaskId
+    attempt: Attempt
+    staging: Staging
+
+
 class Report(Model):
     """Everything new on a worker. An empty one is a sign of life."""
 
@@ -105,6 +113,8 @@ class Report(Model):
     chunks: list[Chunk] = Field(default_factory=list)
     ended: list[Ended] = Field(default_factory=list)
     load: Load | None = None
+    staging: list[Staged] | None = None  # all that is under way; None: as before
+    resources: Annotated[list[ResourceView], Field(max_length=limits.RESOURCES)] | None = None
 
 
 class Lease(Model):
@@ -147,6 +157,8 @@ class Orders(Model):
     settled: list[Ref] = Field(default_factory=list)  # their outcome is stored: forget them
     fenced: list[Ref] = Field(default_factory=list)
     take_back: Count = 0  # hand back so many that have not started
+    clean: Cleaning | None = None
+    pins: list[Pin] = Field(default_factory=list)
 
 
 class Turned(Model):

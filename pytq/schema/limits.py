@@ -39,6 +39,9 @@ UID: Final = 2**31 - 1
 CONCURRENCY: Final = 2_000
 PREFETCH: Final = 1_000
 PIPELINE: Final = 256  # leases held ahead for tasks that take milliseconds, never staged
+DISKS: Final = 16  # file systems a worker tells of
+RESOURCES: Final = 1_000  # and kept resources
+TRANSFERS_SHOWN: Final = 10  # and, of each execution, transfers under way
 
 # --- the link
 FRAME_BYTES: Final = 32 * 1024 * 1024
@@ -60,3 +63,15 @@ OUTPUT_DISK_BYTES: Final = 16 * 1024 * 1024  # per stream, on the worker's disk
 EVENTS_KEPT: Final = 200_000
 LEASES_PER_TICK: Final = 1_000
 WRITES_PER_COMMIT: Final = 500
+
+# --- the event stream
+STREAM_SECONDS: Final = 0.25  # changes gather so long
+HISTORY_SECONDS: Final = 3_600  # of throughput, kept in memory
+HISTORY_STEP: Final = 5  # seconds that one point of it sums up
+WATCHED: Final = 500  # tasks one viewer may watch one by one
+STREAM_EVENTS: Final = 200  # the latest ones, shown to who comes new
+
+# --- jobs
+RECRUITS: Final = 1_000  # machines asked for at once
+JOBS_KEPT: Final = 1_000
+JOB_LOG_BYTES: Final = 4 * 1024 * 1024

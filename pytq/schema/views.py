@@ -4,7 +4,7 @@ Times are UTC. Durations are seconds, sizes bytes.
 """
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field
 
@@ -20,7 +20,7 @@ from pytq.schema.states import (
     WorkerStatus,
 )
 from pytq.schema.tasks import Command, Tags, TaskSpec
-from pytq.schema.text import Attempt, Count, Label, Model, Name, Sentence, TaskId
+from pytq.schema.text import Attempt, Count, Label, Model, Name, Sentence, TaskId, TaskPath, UriText
 
 T = TypeVar("T")
 
@@ -44,6 +44,28 @@ class Reason(Model):
 
     cause: Cause
     detail: Sentence = ""
+
+
+class Transfer(Model):
+    """One file or folder on its way to or from a worker."""
+
+    uri: UriText
+    done: Count = 0  # bytes
+    total: Count | None = None  # bytes, where the source tells
+
+
+class Staging(Model):
+    """How far the inputs or outputs of an execution have come."""
+
+    direction: Literal["in", "out"]
+    done: Count = 0  # bytes
+    total: Count | None = None
+    rate: Annotated[float, Field(ge=0)] = 0.0  # bytes a second, of late
+    eta: Annotated[float, Field(ge=0)] | None = None  # seconds
+    transfers: Annotated[list[Transfer], Field(max_length=limits.TRANSFERS_SHOWN)] = Field(
+        default_factory=list
+    )  # those under way
+    waiting: Count = 0  # transfers that have not begun
 
 
 class TaskView(Model):
@@ -90,6 +112,7 @@ class ExecutionView(Model):
     memory: Count | None  # the largest resident set, bytes
     stdout_bytes: Count
     stderr_bytes: Count
+    staging: Staging | None = None  # while inputs or outputs are on their way
 
 
 class Counts(Model):
@@ -124,8 +147,16 @@ class WorkerSettings(Model):
     draining: bool = False
 
 
+class Disk(Model):
+    """One file system of a worker's machine. Bytes."""
+
+    path: TaskPath
+    free: Count
+    total: Count
+
+
 class Load(Model):
-    """How a worker's machine is doing. Percentages are 0 to 100."""
+    """How a worker's machine is doing. Percentages are 0 to 100, rates bytes a second."""
 
     load: float = 0.0  # one-minute average
     cpu: float = 0.0
@@ -133,6 +164,11 @@ class Load(Model):
     memory: float = 0.0
     swap: float = 0.0
     disk_free: Count = 0  # bytes, where the work directory is
+    disks: Annotated[list[Disk], Field(max_length=limits.DISKS)] = Field(default_factory=list)
+    received: Count = 0  # over the network
+    sent: Count = 0
+    read: Count = 0  # from disks
+    written: Count = 0
 
 
 class WorkerView(Model):
@@ -153,6 +189,41 @@ class WorkerView(Model):
     load: Load | None
     created_at: Time
     seen_at: Time | None
+
+
+class ResourceView(Model):
+    """Something a worker keeps for the tasks to come: a resource, or a container image."""
+
+    kind: Literal["resource", "image"]
+    uri: UriText
+    bytes: Count
+    used: Annotated[float, Field(ge=0)] = 0.0  # for the last time, so many seconds ago
+    users: Count = 0  # executions that use it now
+    ready: bool = True  # False: on its way
+    pinned: bool = False  # never evicted
+
+
+Kept = Literal["resources", "images", "failed"]
+
+
+class Cleaning(Model):
+    """What a worker should throw away; nothing that is pinned or in use."""
+
+    what: Annotated[list[Kept], Field(min_length=1, max_length=3)] = [
+        "resources",
+        "images",
+        "failed",
+    ]
+    uris: Annotated[list[UriText], Field(max_length=limits.RESOURCES)] = Field(
+        default_factory=list
+    )  # only these; none: all
+
+
+class Pin(Model):
+    """Keep a resource or an image whatever happens, or no longer."""
+
+    uri: UriText
+    pinned: bool = True
 
 
 class EventView(Model):

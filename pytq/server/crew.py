@@ -5,7 +5,7 @@ from typing import Final
 from pytq.schema.endpoints import WorkerRemoval
 from pytq.schema.problems import ConflictError, NotFoundError
 from pytq.schema.states import WorkerStatus
-from pytq.schema.views import WorkerUpdate, WorkerView, moment
+from pytq.schema.views import Cleaning, Pin, ResourceView, WorkerUpdate, WorkerView, moment
 from pytq.server.dispatcher import Dispatcher, clock, settings_of
 from pytq.server.fleet import Member
 from pytq.server.store import crew, reading
@@ -56,6 +56,27 @@ class Crew:
             lambda conn: crew.forget(conn, clock(), name, ACTOR, force=query.force)
         )
         self.dispatcher.told(changes)
+
+    async def list_resources(self, name: str) -> list[ResourceView]:
+        """List what a connected worker keeps: resources and images."""
+        return (await self._connected(name)).resources
+
+    async def pin_resource(self, name: str, body: Pin) -> None:
+        """Have a worker keep something whatever happens, or no longer."""
+        (await self._connected(name)).pin(body)
+
+    async def clean_worker(self, name: str, body: Cleaning) -> None:
+        """Have a worker throw away what it keeps and nothing uses."""
+        (await self._connected(name)).clean(body)
+
+    async def _connected(self, name: str) -> Member:
+        worker = await self.get_worker(name)
+        member = self.dispatcher.fleet.members.get(worker.id)
+        if member is None:
+            raise ConflictError(
+                f"worker {name!r} is not connected", field="name", cure="start it, or wait for it"
+            )
+        return member
 
     async def _look(self, name: str | None) -> list[WorkerView]:
         rows = await self.dispatcher.db.read(lambda conn: reading.list_workers(conn, name))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pytq.schema.frames import Ref, Report
 from pytq.schema.states import Signal
-from pytq.schema.views import Load, WorkerSettings
+from pytq.schema.views import Cleaning, Load, Pin, ResourceView, Staging, WorkerSettings
 from pytq.server.rules import Hungry
 
 
@@ -50,6 +50,8 @@ class Outbox:
     signals: list[tuple[int, int, Signal]] = field(default_factory=list)
     settings: WorkerSettings | None = None
     take_back: int = 0
+    clean: Cleaning | None = None
+    pins: list[Pin] = field(default_factory=list)
 
     def frame(self) -> str:
         """The `Orders` frame. Built by hand: specs are JSON already, and stay as they are."""
@@ -69,6 +71,10 @@ class Outbox:
             parts.append(f'"settings":{self.settings.model_dump_json()}')
         if self.take_back:
             parts.append(f'"take_back":{self.take_back}')
+        if self.clean is not None:
+            parts.append(f'"clean":{self.clean.model_dump_json()}')
+        if self.pins:
+            parts.append(f'"pins":[{",".join(pin.model_dump_json() for pin in self.pins)}]')
         return "{" + ",".join(parts) + "}"
 
 
@@ -93,6 +99,8 @@ class Member:
     capacity: int = 0  # nothing until its first report
     applied: int = 0
     load: Load | None = None
+    staging: dict[Ref, Staging] = field(default_factory=dict)
+    resources: list[ResourceView] = field(default_factory=list)
     outbox: Outbox = field(default_factory=Outbox)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     replaced: bool = False
@@ -104,6 +112,10 @@ class Member:
         self.applied = report.applied
         if report.load is not None:
             self.load = report.load
+        if report.staging is not None:
+            self.staging = {(s.task, s.attempt): s.staging for s in report.staging}
+        if report.resources is not None:
+            self.resources = report.resources
         for end in report.ended:
             share = self.held.get(end.task)
             if share is not None and share.attempt == end.attempt:
@@ -167,6 +179,16 @@ class Member:
         self.outbox.settings = settings
         self.wake.set()
 
+    def clean(self, wish: Cleaning) -> None:
+        """Put a wish to clean up into the outbox."""
+        self.outbox.clean = wish
+        self.wake.set()
+
+    def pin(self, pin: Pin) -> None:
+        """Put a pin into the outbox."""
+        self.outbox.pins.append(pin)
+        self.wake.set()
+
     def empty(self) -> Outbox:
         """Take the outbox's content, leaving a new one."""
         self.wake.clear()
@@ -217,6 +239,11 @@ class Fleet:
             if task in member.held:
                 return member
         return None
+
+    def staging(self, ref: Ref) -> Staging | None:
+        """How far an execution's inputs or outputs have come, as its worker told of late."""
+        member = self.holder(ref[0])
+        return None if member is None else member.staging.get(ref)
 
     def online_by_batch(self) -> Mapping[str, int]:
         """How many connected workers each batch has."""

@@ -18,7 +18,7 @@ from pytq.schema.endpoints import (
 )
 from pytq.schema.frames import PROTOCOL
 from pytq.schema.problems import ConflictError, NotFoundError
-from pytq.schema.states import TASK_ENDED, Cause, Signal, Stream, TaskStatus
+from pytq.schema.states import TASK_ENDED, Cause, Phase, Signal, Stream, TaskStatus
 from pytq.schema.tasks import TaskSubmit
 from pytq.schema.views import (
     Affected,
@@ -162,11 +162,22 @@ class Queue(Crew):
 
     async def list_executions(self, query: ExecutionFilter) -> Page[ExecutionView]:
         """List executions."""
-        return await self._read(lambda conn: reading.list_executions(conn, query))
+        page = await self._read(lambda conn: reading.list_executions(conn, query))
+        for execution in page.items:
+            self._add_staging(execution)
+        return page
 
     async def get_execution(self, task: int, attempt: int) -> ExecutionView:
         """Show an execution."""
-        return await self._read(lambda conn: reading.get_execution(conn, task, attempt))
+        execution = await self._read(lambda conn: reading.get_execution(conn, task, attempt))
+        self._add_staging(execution)
+        return execution
+
+    def _add_staging(self, execution: ExecutionView) -> None:
+        """What is known of the transfers of an execution lives in memory."""
+        if execution.phase in (Phase.DOWNLOADING, Phase.UPLOADING):
+            ref = (execution.task, execution.attempt)
+            execution.staging = self.dispatcher.fleet.staging(ref)
 
     async def get_output(
         self, task: int, attempt: int, stream: Stream, query: OutputRange

@@ -24,12 +24,15 @@ from pytq.schema.views import (
     Affected,
     BatchUpdate,
     BatchView,
+    Cleaning,
     Counts,
     EventView,
     ExecutionView,
     Followed,
     Load,
     Page,
+    Pin,
+    ResourceView,
     ServerInfo,
     SignalOrder,
     Standing,
@@ -223,6 +226,18 @@ class FakeQueue:
         self.calls.append(("delete_worker", name, query))
         await self.get_worker(name)
         raise ConflictError(f"worker {name} is online", cure="stop it first")
+
+    async def list_resources(self, name: str) -> list[ResourceView]:
+        await self.get_worker(name)
+        return [ResourceView(kind="resource", uri="s3://database/my.db", bytes=10)]
+
+    async def pin_resource(self, name: str, body: Pin) -> None:
+        self.calls.append(("pin_resource", name, body))
+        await self.get_worker(name)
+
+    async def clean_worker(self, name: str, body: Cleaning) -> None:
+        self.calls.append(("clean_worker", name, body))
+        await self.get_worker(name)
 
     async def list_events(self, query: EventFilter) -> Page[EventView]:
         event = EventView(

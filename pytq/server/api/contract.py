@@ -21,11 +21,14 @@ from pytq.schema.views import (
     Affected,
     BatchUpdate,
     BatchView,
+    Cleaning,
     Counts,
     EventView,
     ExecutionView,
     Followed,
     Page,
+    Pin,
+    ResourceView,
     ServerInfo,
     SignalOrder,
     Standing,
@@ -116,6 +119,15 @@ class QueueContract(Protocol):
 
     async def delete_worker(self, name: str, query: WorkerRemoval) -> None:
         """Forget a worker that is offline."""
+
+    async def list_resources(self, name: str) -> list[ResourceView]:
+        """List what a connected worker keeps."""
+
+    async def pin_resource(self, name: str, body: Pin) -> None:
+        """Have a connected worker keep something whatever happens, or no longer."""
+
+    async def clean_worker(self, name: str, body: Cleaning) -> None:
+        """Have a connected worker throw away what it keeps and nothing uses."""
 
     async def list_events(self, query: EventFilter) -> Page[EventView]:
         """List events."""

@@ -1,0 +1,1 @@
+"""The cockpit: a terminal application that shows a server and turns its knobs."""
