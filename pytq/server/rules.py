@@ -6,9 +6,13 @@ No I/O, no clock, no randomness: everything comes in as an argument.
 import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from pytq.schema import limits
 from pytq.schema.states import Cause, Outcome, TaskStatus
+
+# Failures that no try of the command can mend.
+STAGING: Final = frozenset({Cause.INPUT, Cause.IMAGE, Cause.OUTPUT})
 
 
 @dataclass(slots=True)
@@ -123,13 +127,17 @@ class Verdict:
 def settle(tries: Tries, outcome: Outcome, cause: Cause | None, detail: str) -> Verdict:
     """Retry, fail, or be done: what an execution's outcome means for its task.
 
-    Failures of the infrastructure never use up a retry; they are bounded instead.
+    Failures of the infrastructure never use up a retry; they are bounded instead. What cannot be
+    staged (what might have come is `REFUSED` instead) fails at once: running it again, for hours
+    maybe, would end the same way, and the tries are kept for when a person has mended it.
     """
     failures, losses = tries.failures, tries.losses
     if outcome is Outcome.SUCCEEDED:
         return Verdict(TaskStatus.SUCCEEDED, failures, losses)
     if outcome is Outcome.CANCELLED or tries.stop_wanted:
         return Verdict(TaskStatus.CANCELLED, failures, losses, Cause.CANCELLED, detail)
+    if outcome is Outcome.FAILED and cause in STAGING:
+        return Verdict(TaskStatus.FAILED, failures, losses, cause, detail)
     if outcome is Outcome.FAILED:
         failures += 1
         again = failures <= tries.retries

@@ -5,7 +5,7 @@ from hypothesis import given
 
 from pytq.schema import limits
 from pytq.schema.states import TASK_MOVES, Cause, Outcome, TaskStatus
-from pytq.server.rules import Candidate, Hungry, Tries, choose, fits, settle
+from pytq.server.rules import STAGING, Candidate, Hungry, Tries, choose, fits, settle
 
 amounts = st.integers(0, 4)
 candidates = st.builds(
@@ -91,13 +91,14 @@ def test_every_outcome_settles_its_task(
     verdict = settle(tries, outcome, cause, "why")
 
     assert verdict.status in TASK_MOVES[TaskStatus.ACTIVE]
-    assert verdict.failures - tries.failures == (
-        1 if outcome is Outcome.FAILED and not tries.stop_wanted else 0
-    )
+    counts = outcome is Outcome.FAILED and not tries.stop_wanted and cause not in STAGING
+    assert verdict.failures - tries.failures == int(counts)
     if outcome is Outcome.SUCCEEDED:
         assert verdict.status is TaskStatus.SUCCEEDED
     elif tries.stop_wanted:
         assert verdict.status is TaskStatus.CANCELLED
+    if outcome is Outcome.FAILED and cause in STAGING:
+        assert verdict.status in (TaskStatus.FAILED, TaskStatus.CANCELLED)
     if verdict.status is TaskStatus.PENDING:
         assert verdict.losses < limits.LOST_LIMIT or cause is Cause.RETURNED
         assert verdict.failures <= tries.retries or outcome is not Outcome.FAILED
