@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NoReturn
 
 from pytq.cli import wire
@@ -16,13 +17,17 @@ from pytq.schema import address
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
+_SHORT = 2  # characters of -x
+_DOCKER_OPTION = ("-O", "--option")
 _FLAGS = frozenset({"-h", "--help", "--version", "-t", "--test", "-w", "--wait"})
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 _EPILOG = """\
 The first word that is no option starts COMMAND; everything after it belongs to the command,
-unchanged. Use sh -c '…' for shell syntax. URIs: s3://…, file:///…, ftp://…, http(s)://…,
-run+fastq://ACCESSION/; with |gunzip, |untar, |unzip or |mv:FOLDER after them as wanted.
+unchanged. Use sh -c '…' for shell syntax. With -d, an unknown short option starts it too: it is
+meant for the image's own program.
+URIs: s3://…, file:///…, ftp://…, http(s)://…, run+fastq://ACCESSION/; with |gunzip, |untar,
+|unzip or |mv:FOLDER after them as wanted.
 """
 
 
@@ -70,6 +75,27 @@ def _ids(word: str) -> list[int]:
     if not parts or not all(part.isascii() and part.isdigit() for part in parts):
         raise argparse.ArgumentTypeError(f"{word!r} is no list of task ids; write 17 or 17,18")
     return [int(part) for part in parts]
+
+
+def _docker_options(text: str) -> list[str]:
+    """Options of `docker run`, as one types them there, each as one word."""
+    import shlex
+
+    try:
+        words = shlex.split(_text(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}; close the quote") from error
+    if not words:
+        raise argparse.ArgumentTypeError("no option; write it as in -O --shm-size=2g")
+    options: list[str] = []
+    for word in words:
+        if word.startswith("-"):
+            options.append(word)
+        elif not options:
+            options.append(f"--{word}")
+        else:
+            options[-1] += f"={word}"
+    return options
 
 
 def _uris(word: str) -> list[str]:
@@ -130,6 +156,14 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     add("-n", "--name", action=once, type=text, metavar="NAME", help="a name of your own")
     add("-d", "--docker", action=once, type=text, metavar="IMAGE", help="run it in a container")
     lists: dict[str, Any] = {"action": "extend", "type": _uris, "default": [], "metavar": "URI…"}
+    add(
+        *_DOCKER_OPTION,
+        action="extend",
+        type=_docker_options,
+        default=[],
+        metavar="OPTION",
+        help="an option of docker run: --gpus=all, --shm-size=2g; repeatable",
+    )
     add("-i", "--input", help="into /input ($INPUT); repeatable, or a quoted list", **lists)
     add("-r", "--resource", help="into /resource, once per worker; likewise", **lists)
     add("-o", "--output", action=once, type=text, metavar="URI", help="a folder for /output")
@@ -150,11 +184,18 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     once = _Once
     add = parser.add_argument
     whole, real = _number(int, "3"), _number(float, "1.5")
-    add("-p", "--priority", action=once, type=whole, metavar="N", help="higher goes first")
+    add("--priority", action=once, type=whole, metavar="N", help="higher goes first")
     add("--retry", action=once, type=whole, metavar="N", help="try again so often if it fails")
     add("--timeout", action=once, type=real, metavar="SECONDS", help="end it after so long")
+    more = {"download": "let its inputs take so long", "upload": "and its outputs"}
+    for phase, text in more.items():
+        add(f"--{phase}-timeout", action=once, type=real, metavar="SECONDS", help=text)
     add("--cpus", action=once, type=real, metavar="N", help="CPUs it needs")
     add("--mem", action=once, type=_bytes, metavar="SIZE", help="memory it needs: 512M, 4G")
+    add("--disk", action=once, type=_bytes, metavar="SIZE", help="disk it needs: 100G")
+    add("--gpus", action=once, type=whole, metavar="N", help="GPUs it needs")
+    add("-u", "--uid", action=once, type=whole, metavar="UID", help="run as this user: 1000")
+    add("-g", "--gid", action=once, type=whole, metavar="GID", help="and this group")
     add(
         *("-s", "--server"),
         action=once,
@@ -172,10 +213,23 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
         word = argv[at]
         if word == "--":
             return [*argv[:at]], [*argv[at + 1 :]]
-        if not word.startswith("-") or word == "-":
+        if not word.startswith("-") or word == "-" or _is_for_the_image(word, argv[:at]):
             break
         at += 2 if _wants_a_value(word) else 1
     return [*argv[:at]], [*argv[at:]]
+
+
+def _is_for_the_image(word: str, before: Sequence[str]) -> bool:
+    """Whether an option is none of ours, and an image is named whose program may know it."""
+    named = any(w.startswith(("-d", "--docker")) for w in before)
+    return named and word[1] not in f"-{_letters()}"
+
+
+@cache
+def _letters() -> str:
+    parser = build_parser()
+    words = parser._option_string_actions  # noqa: SLF001 - argparse has no public list of them
+    return "".join(word[1] for word in words if len(word) == _SHORT)
 
 
 def _wants_a_value(word: str) -> bool:
@@ -191,7 +245,7 @@ def read(argv: Sequence[str], prog: str = "pytq launch") -> tuple[argparse.Names
     """Options and command of a command line; exits with 2 and a sentence if it makes no sense."""
     parser = build_parser(prog)
     options, command = split(argv)
-    args = parser.parse_args(options)
+    args = parser.parse_args(_glued(options))
     try:
         words = [_text(word) for word in command]
     except argparse.ArgumentTypeError as error:
@@ -201,6 +255,17 @@ def read(argv: Sequence[str], prog: str = "pytq launch") -> tuple[argparse.Names
     return args, words
 
 
+def _glued(options: list[str]) -> list[str]:
+    """`-O --gpus=all` as `-O--gpus=all`: argparse takes no value that looks like an option."""
+    words, rest = [], iter(options)
+    for word in rest:
+        if word in _DOCKER_OPTION:
+            value = next(rest, None)
+            word = word if value is None else f"--option={value}"  # noqa: PLW2901 - that is the point
+        words.append(word)
+    return words
+
+
 def task_of(args: argparse.Namespace, command: list[str]) -> dict[str, Any]:
     """The JSON of the task, without the fields nobody asked for."""
     task = {
@@ -208,6 +273,7 @@ def task_of(args: argparse.Namespace, command: list[str]) -> dict[str, Any]:
         "name": args.name,
         "batch": args.batch,
         "container": args.docker,
+        "container_options": args.option,
         "inputs": args.input,
         "resources": args.resource,
         "output": args.output,
@@ -216,8 +282,18 @@ def task_of(args: argparse.Namespace, command: list[str]) -> dict[str, Any]:
         "requirements": args.requirements,
         "priority": args.priority,
         "retries": args.retry,
-        "timeouts": _given({"run": args.timeout}),
-        "request": _given({"cpus": args.cpus, "memory": args.mem}),
+        "timeouts": _given(
+            {
+                "run": args.timeout,
+                "download": args.download_timeout,
+                "upload": args.upload_timeout,
+            }
+        ),
+        "request": _given(
+            {"cpus": args.cpus, "memory": args.mem, "disk": args.disk, "gpus": args.gpus}
+        ),
+        "uid": args.uid,
+        "gid": args.gid,
     }
     return _given(task)
 

@@ -42,7 +42,9 @@ def test_options_become_fields(run: Any) -> None:
     """Each option says one thing of the task, and -t shows all of it without sending."""
     words = ["-b", "B", "-n", "N", "-d", "alpine:latest", "-i", "file:///a file:///b"]
     words += ["-i", "file:///c", "-r", "s3://db/x|gunzip", "-o", "file:///out/", "-e", "A=b=c"]
-    words += ["-R", "1,2", "-R", "3 4", "-p", "-5", "--retry", "2", "--timeout", "1.5"]
+    words += ["-R", "1,2", "-R", "3 4", "--priority", "-5", "--retry", "2", "--timeout", "1.5"]
+    words += ["--download-timeout", "60", "--disk", "1G", "--gpus", "1", "-u", "1000", "-g", "100"]
+    words += ["-O", "--shm-size=2g --init", "-O", "gpus=all", "-O--network none"]
     words += ["--cpus", "2", "--mem", "4G", "--tag", "k=v", "-t", "sh", "-c", "echo 'a b' -d"]
 
     done = run("launch", *words)
@@ -52,6 +54,7 @@ def test_options_become_fields(run: Any) -> None:
         "batch": "B",
         "name": "N",
         "container": "alpine:latest",
+        "container_options": ["--shm-size=2g", "--init", "--gpus=all", "--network=none"],
         "inputs": ["file:///a", "file:///b", "file:///c"],
         "resources": ["s3://db/x|gunzip"],
         "output": "file:///out/",
@@ -59,17 +62,30 @@ def test_options_become_fields(run: Any) -> None:
         "requirements": [1, 2, 3, 4],
         "priority": -5,
         "retries": 2,
-        "timeouts": {"run": 1.5},
-        "request": {"cpus": 2.0, "memory": 4 * 1024**3},
+        "timeouts": {"run": 1.5, "download": 60.0},
+        "request": {"cpus": 2.0, "memory": 4 * 1024**3, "disk": 1024**3, "gpus": 1},
+        "uid": 1000,
+        "gid": 100,
         "tags": {"k": "v"},
     }
     assert "sh -c 'echo '\"'\"'a b'\"'\"' -d'" in done.stderr
+
+
+def test_words_for_the_image_need_no_command_first(run: Any) -> None:
+    """`-d pigz -p $CPU -r FILE` hands the image's own program exactly those words."""
+    done = run("launch", "-b", "b", "-d", "pigz", "-t", "-p", "$CPU", "-r", "/data/x")
+
+    sent = json.loads(done.stdout)
+    assert sent == {"command": ["-p", "$CPU", "-r", "/data/x"], "container": "pigz", "batch": "b"}
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         ([], "COMMAND is missing"),
+        (["-p", "3", "x"], "unrecognized arguments: -p"),
+        (["-d", "i", "-O", "'", "x"], "close the quote"),
+        (["-u", "me", "x"], "no number"),
         (["-b", "t"], "COMMAND is missing"),
         (["-o", "file:///a/", "-o", "file:///b/", "x"], "given twice"),
         (["-e", "A", "x"], "write KEY=VALUE"),
