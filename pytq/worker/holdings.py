@@ -6,7 +6,7 @@ from typing import Final
 
 from pytq.schema import limits
 from pytq.schema.frames import Ref
-from pytq.schema.states import Outcome, Phase, Signal
+from pytq.schema.states import Cause, Outcome, Phase, Signal
 from pytq.schema.tasks import TaskSpec
 from pytq.schema.views import WorkerSettings
 from pytq.worker import verdicts
@@ -52,7 +52,14 @@ class Execution:
     @property
     def simple(self) -> bool:
         """Whether its slot is free the moment its process has ended."""
-        return not (self.spec.mounts or self.spec.outputs or len(self.spec.steps) > 1)
+        spec = self.spec
+        plain = len(spec.steps) == 1 and spec.steps[0].container is None
+        return plain and not (spec.mounts or spec.outputs)
+
+    @property
+    def staged(self) -> bool:
+        """Whether something must be in place before it can run: inputs, or an image."""
+        return bool(self.spec.mounts) or self.spec.needs_container
 
 
 class Holdings:
@@ -62,6 +69,7 @@ class Holdings:
         self.settings = settings
         self.greeted = False  # the server may have fenced what is held: start nothing before
         self.stopping = False
+        self.full = ""  # why the disk takes no more; empty when it does
         self.executions: dict[Ref, Execution] = {}
         self.phases: dict[Phase, dict[Ref, Execution]] = {phase: {} for phase in Phase}
         self.queue: dict[Ref, Execution] = {}  # of those assigned, the keeper's to start
@@ -102,7 +110,7 @@ class Holdings:
     @property
     def capacity(self) -> int:
         """How many open executions this worker is willing to hold."""
-        return 0 if self.closed else self.room + self.pipeline
+        return 0 if self.closed or self.full else self.room + self.pipeline
 
     @property
     def hungry(self) -> bool:
@@ -176,6 +184,8 @@ class Holdings:
 
     def end(self, execution: Execution, now: float, finding: verdicts.Finding) -> None:
         """Give an execution its outcome."""
+        if finding.cause is Cause.DISK:
+            self.full = finding.detail  # what comes next would fare no better
         started = execution.entered.get(Phase.RUNNING)
         if started is not None and finding.outcome is not Outcome.LOST:
             spent = now - started

@@ -38,7 +38,8 @@ def _staged_in(holdings: Holdings, execution: Execution, event: StagedIn, now: f
 def _stage_in_failed(
     holdings: Holdings, execution: Execution, event: StageInFailed, now: float
 ) -> None:
-    outcome = Outcome.REFUSED if event.cause is Cause.DISK else Outcome.FAILED
+    elsewhere = event.transient or event.cause is Cause.DISK
+    outcome = Outcome.REFUSED if elsewhere else Outcome.FAILED
     holdings.end(execution, now, verdicts.Finding(outcome, event.cause, event.detail))
 
 

@@ -19,6 +19,7 @@ from pytq.worker.holdings import Execution, Holdings
 from pytq.worker.lives import MOVES
 from pytq.worker.moves import (
     Action,
+    DiskLookedAt,
     Event,
     ExecutionEvent,
     Leased,
@@ -38,6 +39,7 @@ from pytq.worker.moves import (
 
 WAITED_SECONDS: Final = 1.0  # a pipelined lease that waited so long should go elsewhere
 SLOTTED: Final = frozenset({Phase.RUNNING, Phase.UPLOADING})
+LEAST_LOST_FIRST: Final = (Phase.ASSIGNED, Phase.DOWNLOADING, Phase.READY)
 STORY: Final = 20  # events remembered of each execution
 
 
@@ -77,6 +79,8 @@ class Machine(Holdings):
                 self._change(event.settings, now)
             case TookBack():
                 self._return(event.count, now)
+            case DiskLookedAt():
+                self.full = event.full
             case QueueLost():
                 self._lose_queue(now)
             case WorkerStopped():
@@ -127,9 +131,9 @@ class Machine(Holdings):
             unstarted = sum(len(self.phases[phase]) for phase in NOT_STARTED)
             self._return(unstarted - max(0, self.room - self.busy), now)
 
-    def _return(self, count: int, now: float) -> None:
+    def _return(self, count: int, now: float, phases: Iterable[Phase] = LEAST_LOST_FIRST) -> None:
         """Hand back what has not started: the untouched first, the youngest first."""
-        for phase in (Phase.ASSIGNED, Phase.READY, Phase.DOWNLOADING):
+        for phase in phases:
             if count <= 0:
                 return
             free = [e for e in self.phases[phase].values() if e.ref not in self.queue or not e.due]
@@ -169,6 +173,8 @@ class Machine(Holdings):
         if self.closed:
             self._return(len(self.executions), now)
             return
+        if self.full:
+            self._return(len(self.executions), now, (Phase.ASSIGNED,))
         ready, waiting = self.phases[Phase.READY], self.phases[Phase.ASSIGNED]
         if not self.greeted or not (ready or waiting):
             return
@@ -185,7 +191,7 @@ class Machine(Holdings):
     def _stage(self, room: int, now: float) -> None:
         waiting = self.phases[Phase.ASSIGNED]
         for execution in list(islice(waiting.values(), room)):
-            if execution.spec.mounts:
+            if execution.staged:
                 self.enter(execution, Phase.DOWNLOADING, now)
                 self.actions.append(StageIn(execution.ref))
             elif self.busy < self.settings.concurrency and not execution.paused:
@@ -235,6 +241,8 @@ class Machine(Holdings):
                 for phase in NOT_STARTED
                 for execution in self.phases[phase].values()
             ),
+            "a full disk takes nothing in": not self.full
+            or all(ref in self.queue for ref in self.phases[Phase.ASSIGNED]),
             "what is queued comes first": list(self.queue)
             == list(islice(self.phases[Phase.ASSIGNED], len(self.queue))),
             "what runs is not simple": self.complex

@@ -43,11 +43,12 @@ class StagedIn:
 
 @dataclass(frozen=True, slots=True)
 class StageInFailed:
-    """An input cannot be had; the detail names it."""
+    """An input or an image cannot be had; the detail names it."""
 
     ref: Ref
     detail: str
     cause: Cause = Cause.INPUT
+    transient: bool = False  # another time, or on another worker, it may well be had
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ class StepExited:
     memory: int = 0
     cause: str = ""  # why the keeper ended it; empty when it ended by itself
     ran: float = 0.0  # seconds
+    full: str = ""  # the disk that was full when it failed, in words
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,13 @@ class TookBack:
 
 
 @dataclass(frozen=True, slots=True)
+class DiskLookedAt:
+    """Whether this machine's disk takes more was looked at; `full` says why not, if it does not."""
+
+    full: str
+
+
+@dataclass(frozen=True, slots=True)
 class QueueLost:
     """The keeper knows nothing of the starts it had queued."""
 
@@ -182,6 +191,7 @@ Event = (
     | Restored
     | SettingsChanged
     | TookBack
+    | DiskLookedAt
     | QueueLost
     | WorkerStopped
     | Ticked

@@ -56,6 +56,10 @@ def of_exit(event: StepExited, why: str, steps: int) -> Finding:
     last = event.step + 1 == steps
     if why and not (event.code == 0 and last):  # it ended just before the order reached it
         return ENDED_FOR[why]
+    if event.full and (event.code or event.signal):
+        return Finding(
+            Outcome.LOST, Cause.DISK, f"{what} failed while there was no room: {event.full}"
+        )
     if event.signal is not None:
         return Finding(Outcome.FAILED, Cause.SIGNAL, f"{what} was ended by {_name(event.signal)}")
     if event.code:

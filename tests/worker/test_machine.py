@@ -135,6 +135,75 @@ def test_a_command_that_cannot_start_fails() -> None:
     assert verdict(bench.do(full)) == (Outcome.REFUSED, Cause.DISK)
 
 
+@pytest.mark.parametrize(
+    ("failed", "expected"),
+    [
+        (moves.StageInFailed((1, 1), "no such file"), (Outcome.FAILED, Cause.INPUT)),
+        (moves.StageInFailed((1, 1), "no such image", Cause.IMAGE), (Outcome.FAILED, Cause.IMAGE)),
+        (
+            moves.StageInFailed((1, 1), "nobody answers", transient=True),
+            (Outcome.REFUSED, Cause.INPUT),
+        ),
+        (moves.StageInFailed((1, 1), "disk full", Cause.DISK), (Outcome.REFUSED, Cause.DISK)),
+    ],
+)
+def test_what_cannot_be_staged_fails_or_goes_elsewhere(
+    failed: moves.StageInFailed, expected: tuple[Outcome, Cause]
+) -> None:
+    """What nobody could fetch fails; what may come another time, or elsewhere, is refused."""
+    bench = Bench(concurrency=1)
+    bench.lease(1, of=spec(mounts=[MOUNT]))
+
+    assert verdict(bench.do(failed)) == expected
+
+
+def test_an_image_is_staged_like_an_input() -> None:
+    """A task in a container waits for its image, and never at the keeper for its slot."""
+    bench = short_tasks(1)
+    contained = spec({"command": "a", "container": "busybox"})
+
+    assert moves.StageIn((2, 1)) not in bench.lease(2, of=contained)
+    assert moves.StageIn((2, 1)) in bench.exit(1)
+    assert started(bench.do(moves.StagedIn((2, 1)))) == [(2, 1)]
+    assert not queued(bench.lease(3))
+
+
+def test_a_full_disk_takes_nothing_new() -> None:
+    """A worker whose disk is full asks for nothing and hands back what it has not touched."""
+    bench = Bench(concurrency=1, prefetch=1)
+    bench.lease(1, 2, 3)
+    told = bench.do(moves.DiskLookedAt("disk full: /scratch"))
+
+    assert returned(told) == [3]
+    assert bench.machine.capacity == 0
+    assert started(bench.exit(1)) == [(2, 1)]  # what is ready needs no more room
+    assert returned(bench.lease(4)) == [4]
+    bench.do(moves.DiskLookedAt(""))
+    assert bench.machine.capacity == 2
+
+
+def test_one_refusal_for_want_of_room_is_enough() -> None:
+    """After a task found the disk full the worker asks for nothing until somebody has looked."""
+    bench = Bench(concurrency=2)
+    bench.lease(1, of=spec(mounts=[MOUNT]))
+    bench.do(moves.StageInFailed((1, 1), "disk full: /scratch", Cause.DISK))
+
+    assert bench.machine.capacity == 0
+    assert bench.machine.full == "disk full: /scratch"
+
+
+def test_a_command_that_fails_on_a_full_disk_is_not_to_blame() -> None:
+    """When there was no room left, a failure is nobody's fault and names the disk."""
+    bench = Bench(concurrency=1)
+    bench.lease(1)
+    ended = bench.exit(1, code=1, full="disk full: /scratch")
+
+    assert verdict(ended) == (Outcome.LOST, Cause.DISK)
+    bench.do(moves.DiskLookedAt(""))
+    bench.lease(2)
+    assert verdict(bench.exit(2, code=0, full="disk full: /scratch")) == (Outcome.SUCCEEDED, None)
+
+
 def test_a_signal_that_comes_too_late_loses_to_success() -> None:
     """A task that had ended well before its cancel arrived has succeeded."""
     bench = Bench(concurrency=1)
@@ -222,6 +291,18 @@ def test_take_back_takes_the_youngest_untouched() -> None:
 
     assert returned(bench.do(moves.TookBack(1))) == [3]
     assert returned(bench.do(moves.TookBack(10))) == [2]
+
+
+def test_take_back_spares_what_has_cost_most() -> None:
+    """Inputs under way are given up before inputs that have come."""
+    bench = Bench(concurrency=1, prefetch=2)
+    bench.lease(1, 2, 3, of=spec(mounts=[MOUNT]))
+    bench.do(moves.StagedIn((1, 1)), moves.StagedIn((3, 1)))
+    given_up = bench.do(moves.TookBack(1))
+
+    assert returned(given_up) == [2]
+    assert moves.StopStaging((2, 1)) in given_up
+    assert returned(bench.do(moves.TookBack(1))) == [3]
 
 
 def test_the_pipeline_grows_with_short_tasks_only() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from pytq.schema.frames import Ref
-from pytq.schema.states import Outcome, Phase, Signal
+from pytq.schema.states import Cause, Outcome, Phase, Signal
 from pytq.schema.tasks import TaskSpec
 from pytq.schema.views import WorkerSettings
 from pytq.worker import moves
@@ -23,6 +23,7 @@ SPECS = [
         "outputs": [{"path": "/output", "destination": "file:///o/", "directory": True}],
         "timeouts": {"run": 1.0, "download": 1.0, "upload": 1.0},
     },
+    {"steps": [{"command": "a", "container": "busybox"}]},
 ]
 
 
@@ -151,6 +152,17 @@ class Worker(RuleBasedStateMachine):
             self.staging_in.discard(ref)
             self.feed(moves.StageInFailed(ref, "no") if error else moves.StagedIn(ref))
 
+    @rule(data=st.data(), cause=st.sampled_from([Cause.INPUT, Cause.IMAGE, Cause.DISK]))
+    def refused_for_now(self, data: st.DataObject, cause: Cause) -> None:
+        ref = self.pick(data, self.staging_in)
+        if ref is not None:
+            self.staging_in.discard(ref)
+            self.feed(moves.StageInFailed(ref, "not now", cause, transient=True))
+
+    @rule(full=st.sampled_from(["", "", "disk full"]))
+    def look_at_the_disk(self, full: str) -> None:
+        self.feed(moves.DiskLookedAt(full))
+
     @rule(data=st.data(), error=st.booleans())
     def staged_out(self, data: st.DataObject, error: bool) -> None:
         ref = self.pick(data, self.staging_out)
@@ -164,7 +176,8 @@ class Worker(RuleBasedStateMachine):
         if ref is not None:
             step = self.running.pop(ref)
             cause = "vanished" if vanish else self.told_to_end.get(ref, "")
-            self.mail.append(moves.StepExited(ref, step, code, cause=cause, ran=0.001))
+            full = "disk full" if code and not cause else ""
+            self.mail.append(moves.StepExited(ref, step, code, cause=cause, ran=0.001, full=full))
             self.advance()
 
     @rule(data=st.data())
