@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 import warnings
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, Final, Generic, TypeVar
 
@@ -69,6 +69,18 @@ class Lazy(Generic[T]):
     def __repr__(self) -> str:
         done = self._later.done() and self._later.exception() is None
         return repr(self._later.result()) if done else "<not sent yet; waiting for the server>"
+
+
+def done(value: T) -> "Future[T]":
+    """An answer that is there already."""
+    later: Future[T] = Future()
+    later.set_result(value)
+    return later
+
+
+async def next_of(items: AsyncIterator[Any], end: object) -> Any:
+    """The next item, or `end`; a coroutine, which `anext` is not."""
+    return await anext(items, end)
 
 
 class Background:

@@ -11,15 +11,17 @@ from typing import Any, Final, NamedTuple
 from pydantic_core import to_json
 
 from pytq.schema import limits
-from pytq.schema.endpoints import (
+from pytq.schema.queries import (
     CountsFilter,
     EventFilter,
     ExecutionFilter,
     FollowFrom,
+    LogFrom,
     OutputRange,
     TaskFilter,
     WorkerRemoval,
 )
+from pytq.schema.recruit import JobLog, JobView, ProviderView, Recruit
 from pytq.schema.states import Signal, Stream
 from pytq.schema.tasks import TaskSubmit
 from pytq.schema.views import (
@@ -30,6 +32,8 @@ from pytq.schema.views import (
     Counts,
     EventView,
     ExecutionView,
+    Explanation,
+    FailureView,
     Followed,
     Page,
     Pin,
@@ -125,6 +129,10 @@ class Client(Transport):
         """Run an ended task again."""
         return await self.call(TaskView, "retry_task", {"task": task})
 
+    async def explain_task(self, task: int) -> Explanation:
+        """Why a task is not running."""
+        return await self.call(Explanation, "explain_task", {"task": task})
+
     async def follow_task(self, task: int, seen: FollowFrom) -> Followed:
         """What is new of a task since `seen`."""
         return await self.call(Followed, "follow_task", {"task": task}, query=seen)
@@ -201,6 +209,15 @@ class Client(Transport):
         """Run every failed task of a batch again."""
         return await self.call(Affected, "retry_batch", {"name": name})
 
+    async def signal_batch(self, name: str, signal: Signal) -> Affected:
+        """Pause, resume, terminate or kill every running execution of a batch."""
+        order = SignalOrder(signal=signal)
+        return await self.call(Affected, "signal_batch", {"name": name}, body=order)
+
+    async def list_failures(self, name: str) -> list[FailureView]:
+        """How the failed tasks of a batch failed, the most frequent way first."""
+        return await self.call(list[FailureView], "list_failures", {"name": name})
+
     async def delete_batch(self, name: str) -> Affected:
         """Delete a batch and its tasks, if none runs."""
         return await self.call(Affected, "delete_batch", {"name": name})
@@ -235,6 +252,43 @@ class Client(Transport):
     async def clean_worker(self, name: str, wish: Cleaning) -> None:
         """Have a connected worker throw away what it keeps and nothing uses."""
         await self.call(Raw, "clean_worker", {"name": name}, body=wish)
+
+    async def release_worker(self, name: str) -> JobView:
+        """Drain a worker, wait until it is empty, end it, and give its machine back."""
+        return await self.call(JobView, "release_worker", {"name": name})
+
+    # --- recruiting
+
+    async def list_providers(self) -> list[ProviderView]:
+        """Who has machines, and which."""
+        return await self.call(list[ProviderView], "list_providers")
+
+    async def recruit(self, wish: Recruit) -> JobView:
+        """Recruit new workers; the job that this became."""
+        return await self.call(JobView, "recruit", body=wish)
+
+    async def list_jobs(self) -> list[JobView]:
+        """Every job that is remembered, newest first."""
+        return await self.call(list[JobView], "list_jobs")
+
+    async def get_job(self, job: int) -> JobView:
+        """Show a job."""
+        return await self.call(JobView, "get_job", {"job": job})
+
+    async def get_job_log(self, job: int, offset: int = 0) -> JobLog:
+        """A stretch of a job's log, from a character on."""
+        return await self.call(JobLog, "get_job_log", {"job": job}, query=LogFrom(offset=offset))
+
+    async def whole_job_log(self, job: int) -> str:
+        """All that was kept of a job's log."""
+        text, offset = "", 0
+        while (part := await self.get_job_log(job, offset)).text:
+            text, offset = text + part.text, part.next_offset
+        return text
+
+    async def cancel_job(self, job: int) -> JobView:
+        """Cancel a job."""
+        return await self.call(JobView, "cancel_job", {"job": job})
 
     # --- the server
 

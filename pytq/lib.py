@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeVar, Unpack, cast
 
 from pytq.arguments import TaskFields, TaskRef, filter_of, id_of, model_of, wish_of
-from pytq.background import Background, Lazy, Resolver
+from pytq.background import Background, Lazy, Resolver, done, next_of
 from pytq.client import Client, UnreachableError
 from pytq.schema import address, limits
-from pytq.schema.endpoints import ExecutionFilter, OutputRange, TaskFilter
 from pytq.schema.problems import BusyError, PytqError
+from pytq.schema.queries import ExecutionFilter, OutputRange, TaskFilter
+from pytq.schema.recruit import JobView, ProviderView, Recruit
 from pytq.schema.states import Stream, TaskStatus
 from pytq.schema.views import (
     Affected,
@@ -32,6 +33,8 @@ from pytq.schema.views import (
     Cleaning,
     Counts,
     ExecutionView,
+    Explanation,
+    FailureView,
     ResourceView,
     ServerInfo,
     SignalOrder,
@@ -166,6 +169,10 @@ class Server:
         """One task."""
         return self._read(self._client.get_task(id_of(task)))
 
+    def task_explain(self, task: TaskRef) -> Explanation:
+        """Why a task is not running: a summary, and what keeps each worker of its batch from it."""
+        return self._read(self._client.explain_task(id_of(task)))
+
     def task_update(self, task: TaskRef, **changes: Any) -> TaskView | Lazy[TaskView]:
         """Change name, batch, priority, retries or command of a task that is not running."""
         change = model_of(TaskUpdate, changes)
@@ -292,9 +299,49 @@ class Server:
         """Run every failed task of a batch again."""
         return self._change(lambda client: client.retry_batch(name))
 
+    def batch_signal(self, name: str, signal: str) -> Affected | Lazy[Affected]:
+        """Pause, resume, term or kill every running execution of a batch."""
+        order = model_of(SignalOrder, {"signal": signal}).signal
+        return self._change(lambda client: client.signal_batch(name, order))
+
+    def batch_failures(self, name: str) -> list[FailureView]:
+        """How the failed tasks of a batch failed, the most frequent way first."""
+        return self._read(self._client.list_failures(name))
+
     def batch_delete(self, name: str) -> Affected | Lazy[Affected]:
         """Delete a batch and its tasks, if none runs."""
         return self._change(lambda client: client.delete_batch(name))
+
+    # --- recruiting
+
+    def providers(self) -> list[ProviderView]:
+        """Who has machines, and which."""
+        return self._read(self._client.list_providers())
+
+    def recruit(self, **wish: Any) -> JobView | Lazy[JobView]:
+        """Recruit workers: provider, region, flavor, count, batch, concurrency, prefetch."""
+        body = model_of(Recruit, wish)
+        return self._change(lambda client: client.recruit(body))
+
+    def worker_release(self, name: str) -> JobView | Lazy[JobView]:
+        """Drain a worker, wait until it is empty, end it, and give its machine back."""
+        return self._change(lambda client: client.release_worker(name))
+
+    def jobs(self) -> list[JobView]:
+        """Every job that is remembered, newest first."""
+        return self._read(self._client.list_jobs())
+
+    def job_get(self, job: int) -> JobView:
+        """One job."""
+        return self._read(self._client.get_job(job))
+
+    def job_log(self, job: int) -> str:
+        """What a job has said so far."""
+        return self._read(self._client.whole_job_log(job))
+
+    def job_cancel(self, job: int) -> JobView | Lazy[JobView]:
+        """Cancel a job."""
+        return self._change(lambda client: client.cancel_job(job))
 
     # --- the server
 
@@ -327,7 +374,7 @@ class Server:
 
     def _each(self, items: AsyncIterator[T]) -> Iterator[T]:
         end = object()
-        while (item := self._read(_next(items, end))) is not end:
+        while (item := self._read(next_of(items, end))) is not end:
             yield cast(T, item)
 
     def _change(self, send: Callable[[Client], Coroutine[Any, Any, T]]) -> T | Lazy[T]:
@@ -338,23 +385,13 @@ class Server:
         self, send: Callable[[Client], Coroutine[Any, Any, T]], *, keyed: bool = False
     ) -> "Future[T]":
         if not self._keeps:
-            return _done(self._read(send(self._client)))
+            return done(self._read(send(self._client)))
         if not self._behind.unsent:  # otherwise it would overtake what waits
             try:
-                return _done(self._behind.run(send(self._client.patient(0))))
+                return done(self._behind.run(send(self._client.patient(0))))
             except BusyError:
                 pass
             except UnreachableError as error:
                 if not (keyed or error.unsent):
                     raise
         return self._behind.keep(lambda: send(self._client.patient(None)))
-
-
-def _done(value: T) -> "Future[T]":
-    later: Future[T] = Future()
-    later.set_result(value)
-    return later
-
-
-async def _next(items: AsyncIterator[Any], end: object) -> Any:
-    return await anext(items, end)

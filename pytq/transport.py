@@ -4,8 +4,8 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Hashable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Hashable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from copy import copy
 from functools import cache
 from typing import Any, Final, NamedTuple, Self, TypeVar, cast
@@ -18,12 +18,14 @@ from yarl import URL
 from pytq.schema import address, limits
 from pytq.schema.endpoints import ENDPOINTS, PREFIX, Endpoint
 from pytq.schema.problems import InvalidError, Problem, PytqError
+from pytq.schema.stream import STREAM_PATH, Changes, Snapshot, Watch, to_viewer
 
 T = TypeVar("T")
 
 PATIENCE_SECONDS: Final = 30.0
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
+_CLOSE_SECONDS: Final = 2.0
 _TIMEOUT: Final = aiohttp.ClientTimeout(
     total=None, sock_connect=10.0, sock_read=limits.WAIT_SECONDS + 35.0
 )
@@ -84,6 +86,23 @@ def error_of(problem: Problem) -> PytqError:
     return error
 
 
+class Stream:
+    """An open event stream: iterate over it for its frames, until the connection ends."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+
+    async def watch(self, tasks: Iterable[int]) -> None:
+        """Hear of these tasks one by one, instead of those before."""
+        with suppress(ConnectionError):  # whoever iterates sees the end
+            await self._socket.send_str(Watch(tasks=list(tasks)).model_dump_json())
+
+    async def __aiter__(self) -> AsyncIterator[Snapshot | Changes]:
+        async for message in self._socket:
+            if message.type is aiohttp.WSMsgType.TEXT:
+                yield to_viewer.validate_json(message.data, strict=False, extra="ignore")
+
+
 class Transport:
     """A session with one server.
 
@@ -123,6 +142,28 @@ class Transport:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    @asynccontextmanager
+    async def stream(self) -> AsyncIterator["Stream"]:
+        """The server's event stream, for as long as the block lasts. Connects once.
+
+        Raises `UnreachableError` where that is not possible.
+        """
+        session = self._open_session()
+        url = URL(self.address.url + PREFIX + STREAM_PATH, encoded=True)
+        try:
+            socket = await session.ws_connect(
+                url,
+                heartbeat=limits.HEARTBEAT_SECONDS,
+                max_msg_size=0,
+                timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_SECONDS),
+            )
+        except aiohttp.WSServerHandshakeError as error:
+            raise self._refusal(error.status, b"") from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise UnreachableError(self.address, _why(error), unsent=True) from error
+        async with socket:
+            yield Stream(socket)
 
     def patient(self, seconds: float | None) -> Self:
         """The same session with another patience."""
@@ -167,13 +208,12 @@ class Transport:
         data: bytes | None,
         key: str | None,
     ) -> Raw:
-        if self._session is None:
-            raise RuntimeError("use the client inside `async with Client(…) as client:`")
+        session = self._open_session()
         headers = {"Content-Type": "application/json"} if data is not None else {}
         if key is not None:
             headers["Idempotency-Key"] = key
         try:
-            async with self._session.request(
+            async with session.request(
                 method, url, data=data, headers=headers, allow_redirects=False
             ) as response:
                 raw = Raw(await response.read(), response.headers)
@@ -186,6 +226,11 @@ class Transport:
         if status > _LARGEST_GOOD_STATUS:
             raise self._refusal(status, raw.content)
         return raw
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("use the client inside `async with Client(…) as client:`")
+        return self._session
 
     def _parsed(self, kind: type[T], content: bytes) -> T:
         try:

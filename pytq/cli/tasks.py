@@ -8,7 +8,7 @@ from pytq.cli import asking, screen
 from pytq.cli.follow import follow, say, write_all
 from pytq.client import Client
 from pytq.schema import limits
-from pytq.schema.endpoints import ExecutionFilter, TaskFilter
+from pytq.schema.queries import ExecutionFilter, TaskFilter
 from pytq.schema.states import Stream, TaskStatus
 from pytq.schema.views import ExecutionView, TaskUpdate, TaskView
 

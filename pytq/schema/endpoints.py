@@ -9,10 +9,10 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field, TypeAdapter
 
-from pytq.schema import limits
-from pytq.schema.states import Outcome, Stream, TaskStatus
+from pytq.schema import limits, queries
+from pytq.schema.recruit import JobLog, JobView, ProviderView, Recruit
 from pytq.schema.tasks import TaskSubmit
-from pytq.schema.text import Attempt, Label, Model, Name, TaskId
+from pytq.schema.text import Model
 from pytq.schema.views import (
     Affected,
     BatchUpdate,
@@ -21,6 +21,8 @@ from pytq.schema.views import (
     Counts,
     EventView,
     ExecutionView,
+    Explanation,
+    FailureView,
     Followed,
     Page,
     Pin,
@@ -37,105 +39,6 @@ from pytq.schema.views import (
 )
 
 PREFIX: Final = "/api/v1"
-
-Limit = Annotated[int, Field(ge=1, le=limits.PAGE_MAX)]
-Offset = Annotated[int, Field(ge=0, le=limits.ID_MAX)]
-Wait = Annotated[float, Field(ge=0, le=limits.WAIT_SECONDS)]
-# Eighteen digits always fit the databases' 64 bits.
-Cursor = Annotated[str, Field(pattern=r"^[0-9]{1,18}(\.[0-9]{1,18})?$")]
-Search = Annotated[Label, Field(description="part of a name")]
-
-
-class TaskFilter(Model):
-    """Which tasks to list, newest first unless `oldest_first`."""
-
-    batch: Name | None = None
-    status: Annotated[list[TaskStatus], Field(max_length=len(TaskStatus))] = Field(
-        default_factory=list
-    )
-    name: Label | None = None
-    search: Search | None = None
-    ids: Annotated[list[TaskId], Field(max_length=limits.PAGE_MAX)] = Field(default_factory=list)
-    oldest_first: bool = False
-    limit: Limit = limits.PAGE_DEFAULT
-    after: Cursor | None = None
-
-
-class ExecutionFilter(Model):
-    """Which executions to list, newest first."""
-
-    task: TaskId | None = None
-    worker: Name | None = None
-    open: bool | None = None
-    outcome: Outcome | None = None
-    limit: Limit = limits.PAGE_DEFAULT
-    after: Cursor | None = None
-
-
-class EventFilter(Model):
-    """Which events to list, newest first unless `oldest_first`."""
-
-    task: TaskId | None = None
-    batch: Name | None = None
-    worker: Name | None = None
-    oldest_first: bool = False
-    limit: Limit = limits.PAGE_DEFAULT
-    after: Cursor | None = None
-
-
-class CountsFilter(Model):
-    """Whose tasks to count."""
-
-    batch: Name | None = None
-
-
-class OutputRange(Model):
-    """Which bytes of a stream; the tail when `offset` is left out."""
-
-    offset: Offset | None = None
-    limit: Annotated[int, Field(ge=1, le=limits.OUTPUT_READ_BYTES)] = limits.OUTPUT_READ_BYTES
-
-
-class FollowFrom(Model):
-    """What the caller has already seen of a task's output, and how long to wait for more."""
-
-    attempt: Annotated[int, Field(ge=0, le=limits.ID_MAX)] = 0
-    stdout: Offset = 0
-    stderr: Offset = 0
-    wait: Wait = 0.0
-
-
-class TaskPlace(Model):
-    """A task, in a path."""
-
-    task: TaskId
-
-
-class ExecutionPlace(Model):
-    """An execution, in a path: TASK.ATTEMPT."""
-
-    task: TaskId
-    attempt: Attempt
-
-
-class StreamPlace(Model):
-    """An output stream of an execution, in a path."""
-
-    task: TaskId
-    attempt: Attempt
-    stream: Stream
-
-
-class NamePlace(Model):
-    """A batch or a worker, in a path."""
-
-    name: Name
-
-
-class WorkerRemoval(Model):
-    """How to remove a worker."""
-
-    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +78,15 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         problems=(409,),
     ),
     "list_tasks": Endpoint(
-        "GET", "/tasks", "List tasks", "tasks", answer=Page[TaskView], query=TaskFilter
+        "GET", "/tasks", "List tasks", "tasks", answer=Page[TaskView], query=queries.TaskFilter
     ),
     "count_tasks": Endpoint(
-        "GET", "/counts", "Count tasks by status", "tasks", answer=Counts, query=CountsFilter
+        "GET",
+        "/counts",
+        "Count tasks by status",
+        "tasks",
+        answer=Counts,
+        query=queries.CountsFilter,
     ),
     "wait_for_tasks": Endpoint(
         "POST",
@@ -195,7 +103,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "Show a task",
         "tasks",
         answer=TaskView,
-        place=TaskPlace,
+        place=queries.TaskPlace,
         problems=(404,),
     ),
     "update_task": Endpoint(
@@ -204,7 +112,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "Change a task that is not running",
         "tasks",
         answer=TaskView,
-        place=TaskPlace,
+        place=queries.TaskPlace,
         body=TaskUpdate,
         problems=(404, 409),
     ),
@@ -213,7 +121,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "/tasks/{task}",
         "Delete a task that is not running, with its history",
         "tasks",
-        place=TaskPlace,
+        place=queries.TaskPlace,
         status=204,
         problems=(404, 409),
     ),
@@ -223,7 +131,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "Cancel a task, ending it if it runs",
         "tasks",
         answer=TaskView,
-        place=TaskPlace,
+        place=queries.TaskPlace,
         problems=(404, 409),
     ),
     "retry_task": Endpoint(
@@ -232,7 +140,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "Run an ended task again",
         "tasks",
         answer=TaskView,
-        place=TaskPlace,
+        place=queries.TaskPlace,
         problems=(404, 409),
     ),
     "follow_task": Endpoint(
@@ -241,8 +149,17 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "Wait for news of a task: status and output",
         "tasks",
         answer=Followed,
-        place=TaskPlace,
-        query=FollowFrom,
+        place=queries.TaskPlace,
+        query=queries.FollowFrom,
+        problems=(404,),
+    ),
+    "explain_task": Endpoint(
+        "GET",
+        "/tasks/{task}/explain",
+        "Tell why a task is not running",
+        "tasks",
+        answer=Explanation,
+        place=queries.TaskPlace,
         problems=(404,),
     ),
     "list_executions": Endpoint(
@@ -251,7 +168,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "List executions",
         "executions",
         answer=Page[ExecutionView],
-        query=ExecutionFilter,
+        query=queries.ExecutionFilter,
     ),
     "get_execution": Endpoint(
         "GET",
@@ -259,7 +176,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "Show an execution",
         "executions",
         answer=ExecutionView,
-        place=ExecutionPlace,
+        place=queries.ExecutionPlace,
         problems=(404,),
     ),
     "get_output": Endpoint(
@@ -267,8 +184,8 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "/executions/{task}.{attempt}/{stream}",
         "Read an output stream, byte by byte",
         "executions",
-        place=StreamPlace,
-        query=OutputRange,
+        place=queries.StreamPlace,
+        query=queries.OutputRange,
         raw=True,
         problems=(404,),
     ),
@@ -278,7 +195,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "Pause, resume, terminate or kill",
         "executions",
         answer=ExecutionView,
-        place=ExecutionPlace,
+        place=queries.ExecutionPlace,
         body=SignalOrder,
         status=202,
         problems=(404, 409),
@@ -292,7 +209,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "Show a batch",
         "batches",
         answer=BatchView,
-        place=NamePlace,
+        place=queries.NamePlace,
         problems=(404,),
     ),
     "update_batch": Endpoint(
@@ -301,7 +218,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "Pause a batch or let it go on",
         "batches",
         answer=BatchView,
-        place=NamePlace,
+        place=queries.NamePlace,
         body=BatchUpdate,
         problems=(404,),
     ),
@@ -311,7 +228,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "Cancel every open task of a batch",
         "batches",
         answer=Affected,
-        place=NamePlace,
+        place=queries.NamePlace,
         problems=(404,),
     ),
     "retry_batch": Endpoint(
@@ -320,7 +237,26 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "Run every failed task of a batch again",
         "batches",
         answer=Affected,
-        place=NamePlace,
+        place=queries.NamePlace,
+        problems=(404,),
+    ),
+    "signal_batch": Endpoint(
+        "POST",
+        "/batches/{name}/signal",
+        "Pause, resume, terminate or kill every running execution of a batch",
+        "batches",
+        answer=Affected,
+        place=queries.NamePlace,
+        body=SignalOrder,
+        problems=(404,),
+    ),
+    "list_failures": Endpoint(
+        "GET",
+        "/batches/{name}/failures",
+        "List how the failed tasks of a batch failed, the most frequent way first",
+        "batches",
+        answer=list[FailureView],
+        place=queries.NamePlace,
         problems=(404,),
     ),
     "delete_batch": Endpoint(
@@ -329,7 +265,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "Delete a batch and its tasks, if none runs",
         "batches",
         answer=Affected,
-        place=NamePlace,
+        place=queries.NamePlace,
         problems=(404, 409),
     ),
     "list_workers": Endpoint("GET", "/workers", "List workers", "workers", answer=list[WorkerView]),
@@ -339,7 +275,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "Show a worker",
         "workers",
         answer=WorkerView,
-        place=NamePlace,
+        place=queries.NamePlace,
         problems=(404,),
     ),
     "update_worker": Endpoint(
@@ -348,7 +284,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "Tune a worker: concurrency, prefetch, batch, pause, drain",
         "workers",
         answer=WorkerView,
-        place=NamePlace,
+        place=queries.NamePlace,
         body=WorkerUpdate,
         problems=(404,),
     ),
@@ -357,8 +293,8 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "/workers/{name}",
         "Forget a worker that is offline; `force` hands on what it still held",
         "workers",
-        place=NamePlace,
-        query=WorkerRemoval,
+        place=queries.NamePlace,
+        query=queries.WorkerRemoval,
         status=204,
         problems=(404, 409),
     ),
@@ -368,7 +304,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "List what a connected worker keeps: resources and images",
         "workers",
         answer=list[ResourceView],
-        place=NamePlace,
+        place=queries.NamePlace,
         problems=(404, 409),
     ),
     "pin_resource": Endpoint(
@@ -376,7 +312,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "/workers/{name}/pin",
         "Have a connected worker keep a resource or image whatever happens, or no longer",
         "workers",
-        place=NamePlace,
+        place=queries.NamePlace,
         body=Pin,
         status=204,
         problems=(404, 409),
@@ -386,13 +322,71 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "/workers/{name}/clean",
         "Have a connected worker throw away what it keeps and nothing uses",
         "workers",
-        place=NamePlace,
+        place=queries.NamePlace,
         body=Cleaning,
         status=204,
         problems=(404, 409),
     ),
+    "release_worker": Endpoint(
+        "POST",
+        "/workers/{name}/release",
+        "Drain a worker, wait until it is empty, end it, and give its machine back",
+        "workers",
+        answer=JobView,
+        place=queries.NamePlace,
+        status=201,
+        problems=(404, 409),
+    ),
+    "list_providers": Endpoint(
+        "GET",
+        "/providers",
+        "List who has machines, and which",
+        "recruiting",
+        answer=list[ProviderView],
+    ),
+    "recruit": Endpoint(
+        "POST",
+        "/jobs",
+        "Recruit new workers",
+        "recruiting",
+        answer=JobView,
+        body=Recruit,
+        status=201,
+        problems=(404, 409),
+    ),
+    "list_jobs": Endpoint(
+        "GET", "/jobs", "List jobs, newest first", "recruiting", answer=list[JobView]
+    ),
+    "get_job": Endpoint(
+        "GET",
+        "/jobs/{job}",
+        "Show a job",
+        "recruiting",
+        answer=JobView,
+        place=queries.JobPlace,
+        problems=(404,),
+    ),
+    "get_job_log": Endpoint(
+        "GET",
+        "/jobs/{job}/log",
+        "Read a job's log",
+        "recruiting",
+        answer=JobLog,
+        place=queries.JobPlace,
+        query=queries.LogFrom,
+        problems=(404,),
+    ),
+    "cancel_job": Endpoint(
+        "POST",
+        "/jobs/{job}/cancel",
+        "Cancel a job",
+        "recruiting",
+        answer=JobView,
+        place=queries.JobPlace,
+        problems=(404, 409),
+    ),
     "list_events": Endpoint(
-        "GET", "/events", "List events", "events", answer=Page[EventView], query=EventFilter
+        "GET", "/events", "List events", "events", answer=Page[EventView], query=queries.EventFilter
     ),
     "get_server": Endpoint(
         "GET", "/server", "What this server is and how it is doing", "server", answer=ServerInfo

@@ -71,7 +71,34 @@ HISTORY_STEP: Final = 5  # seconds that one point of it sums up
 WATCHED: Final = 500  # tasks one viewer may watch one by one
 STREAM_EVENTS: Final = 200  # the latest ones, shown to who comes new
 
+VIEWERS: Final = 200
+STREAM_STALL_SECONDS: Final = 60.0  # a viewer that takes nothing for so long is cut off
+
+# --- asking
+SEARCH_IDS: Final = 200_000  # task numbers one request looks through for a search
+FAILURES_EXAMINED: Final = 20_000
+REASONS: Final = 500  # workers named in an explanation
+
+# --- the page at /ui/
+VISITORS: Final = 24  # each is a process
+VISIT_BYTES: Final = 1024 * 1024  # of one message, such as something pasted
+VISIT_STOP_SECONDS: Final = 5.0  # from asking a visitor's process to end, to killing it
+
 # --- jobs
+JOBS_AT_ONCE: Final = 8
+RECRUIT_SECONDS: Final = 600.0  # from asking for a machine until its worker is there
 RECRUITS: Final = 1_000  # machines asked for at once
 JOBS_KEPT: Final = 1_000
 JOB_LOG_BYTES: Final = 4 * 1024 * 1024
+
+# --- the doors
+REQUESTS_PER_SECOND: Final = 2_000.0  # by one token, in the long run
+BURST_SECONDS: Final = 5.0  # of requests, that may come at once
+WRONG_TOKENS_PER_MINUTE: Final = 10.0  # from one address
+CONNECTIONS_PER_ADDRESS: Final = 1_000
+SESSION_SECONDS: Final = 24 * 3600.0  # of a browser
+LOGIN_CODE_SECONDS: Final = 300.0
+IDLE_SECONDS: Final = 75.0  # of a connection that asks nothing, or never finishes asking
+BODY_STALL_SECONDS: Final = 20.0  # between two pieces of a body
+BODY_SECONDS: Final = 300.0  # for the whole of it
+GOODBYE_SECONDS: Final = 5.0

@@ -7,7 +7,7 @@ The viewer may say at any time, with `Watch`, which tasks it looks at: those it 
 by one. Lists of tasks are paged over REST; the counts tell when a page may have changed.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, TypeAdapter
 
@@ -15,6 +15,8 @@ from pytq.schema import limits
 from pytq.schema.recruit import JobView
 from pytq.schema.text import Count, Model, Name, TaskId
 from pytq.schema.views import BatchView, EventView, ExecutionView, ServerInfo, TaskView, WorkerView
+
+STREAM_PATH: Final = "/stream"  # below the endpoints' prefix
 
 
 class Point(Model):
@@ -48,7 +50,10 @@ class Snapshot(Model):
 
 
 class Watched(Model):
-    """A watched task that changed, with its latest execution; None: it is gone."""
+    """A watched task that changed, with its latest execution; None: it is gone.
+
+    Each task named in a `Watch` is told once, in the next frame, whether it changed or not.
+    """
 
     id: TaskId
     task: TaskView | None

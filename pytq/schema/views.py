@@ -184,8 +184,11 @@ class WorkerView(Model):
     cpus: Count
     memory: Count
     containers: bool
-    open: Count  # executions it holds
+    open: Count  # executions it holds; those in none of these phases have not begun
+    downloading: Count = 0
+    ready: Count = 0
     running: Count
+    uploading: Count = 0
     load: Load | None
     created_at: Time
     seen_at: Time | None
@@ -240,8 +243,40 @@ class EventView(Model):
     detail: str | None
 
 
+class FailureView(Model):
+    """Tasks of a batch that failed alike. Only the newest `limits.FAILURES_EXAMINED` are looked at.
+
+    `sampled` tells that there are more of them than that.
+    """
+
+    cause: Cause
+    exit_code: int | None
+    count: Count
+    task: TaskId  # the newest of them, and what it says
+    detail: Sentence
+    sampled: bool = False
+
+
+class WorkerReason(Model):
+    """Why a worker does not run a task."""
+
+    worker: Name
+    reason: Sentence
+
+
+class Explanation(Model):
+    """Why a task is not running, or where it is."""
+
+    task: TaskId
+    summary: Sentence
+    workers: list[WorkerReason]  # those of its batch; at most `limits.REASONS`
+
+
 class Page(Model, Generic[T]):
-    """One page of a list; `next` is the cursor of the following one, None at the end."""
+    """One page of a list; `next` is the cursor of the following one, None at the end.
+
+    Where few things fit a search, a page may be short, or empty, before the end.
+    """
 
     items: list[T]
     next: str | None = None

@@ -1,9 +1,9 @@
 """What people can ask about workers, and the knobs they can turn."""
 
-from typing import Final
+from typing import Any, Final
 
-from pytq.schema.endpoints import WorkerRemoval
 from pytq.schema.problems import ConflictError, NotFoundError
+from pytq.schema.queries import WorkerRemoval
 from pytq.schema.states import WorkerStatus
 from pytq.schema.views import Cleaning, Pin, ResourceView, WorkerUpdate, WorkerView, moment
 from pytq.server.dispatcher import Dispatcher, clock, settings_of
@@ -111,3 +111,13 @@ def _status(row: AnyRow, member: Member | None) -> WorkerStatus:
     if row.draining:
         return WorkerStatus.DRAINING
     return WorkerStatus.PAUSED if row.paused else WorkerStatus.ONLINE
+
+
+class Unfinished:
+    """Being built."""
+
+    async def _not_yet(self, *_: object) -> Any:
+        raise ConflictError("this is being built")
+
+    list_providers = recruit = list_jobs = get_job = get_job_log = cancel_job = _not_yet
+    release_worker = explain_task = signal_batch = list_failures = _not_yet

@@ -8,7 +8,9 @@ from functools import partial
 from typing import Final, TypeVar
 
 from pytq import __version__
-from pytq.schema.endpoints import (
+from pytq.schema.frames import PROTOCOL
+from pytq.schema.problems import ConflictError, NotFoundError
+from pytq.schema.queries import (
     CountsFilter,
     EventFilter,
     ExecutionFilter,
@@ -16,8 +18,6 @@ from pytq.schema.endpoints import (
     OutputRange,
     TaskFilter,
 )
-from pytq.schema.frames import PROTOCOL
-from pytq.schema.problems import ConflictError, NotFoundError
 from pytq.schema.states import TASK_ENDED, Cause, Phase, Signal, Stream, TaskStatus
 from pytq.schema.tasks import TaskSubmit
 from pytq.schema.views import (
@@ -40,7 +40,7 @@ from pytq.schema.views import (
     WaitFor,
     moment,
 )
-from pytq.server.crew import ACTOR, Crew
+from pytq.server.crew import ACTOR, Crew, Unfinished
 from pytq.server.dispatcher import Dispatcher, clock
 from pytq.server.store import acting, outputs, reading, submitting
 from pytq.server.store.changes import Changes
@@ -53,7 +53,7 @@ T = TypeVar("T")
 _FOLLOW_BYTES: Final = 256 * 1024
 
 
-class Queue(Crew):
+class Queue(Crew, Unfinished):
     """Tasks, executions and batches; workers come with `Crew`."""
 
     def __init__(self, dispatcher: Dispatcher) -> None:

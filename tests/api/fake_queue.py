@@ -8,17 +8,27 @@ from itertools import count
 from typing import Any, NoReturn
 
 from pytq import __version__
-from pytq.schema.endpoints import (
+from pytq.schema.problems import ConflictError, InvalidError, NotFoundError
+from pytq.schema.queries import (
     CountsFilter,
     EventFilter,
     ExecutionFilter,
     FollowFrom,
+    LogFrom,
     OutputRange,
     TaskFilter,
     WorkerRemoval,
 )
-from pytq.schema.problems import ConflictError, InvalidError, NotFoundError
-from pytq.schema.states import Outcome, Phase, RunWhen, Stream, TaskStatus, WorkerStatus
+from pytq.schema.recruit import (
+    Flavor,
+    JobKind,
+    JobLog,
+    JobStatus,
+    JobView,
+    ProviderView,
+    Recruit,
+)
+from pytq.schema.states import Cause, Outcome, Phase, RunWhen, Stream, TaskStatus, WorkerStatus
 from pytq.schema.tasks import TaskSpec, TaskSubmit, core_of
 from pytq.schema.views import (
     Affected,
@@ -28,6 +38,8 @@ from pytq.schema.views import (
     Counts,
     EventView,
     ExecutionView,
+    Explanation,
+    FailureView,
     Followed,
     Load,
     Page,
@@ -40,6 +52,7 @@ from pytq.schema.views import (
     TaskUpdate,
     TaskView,
     WaitFor,
+    WorkerReason,
     WorkerSettings,
     WorkerUpdate,
     WorkerView,
@@ -81,6 +94,7 @@ class FakeQueue:
     keys: dict[str, tuple[str, list[int]]] = field(default_factory=dict)
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     ids: "count[int]" = field(default_factory=lambda: count(1))
+    jobs: dict[int, JobView] = field(default_factory=dict)
 
     async def submit_tasks(
         self, tasks: list[TaskSubmit], key: str | None, body_hash: str
@@ -160,6 +174,10 @@ class FakeQueue:
         self.tasks[task] = self.task(task).model_copy(update={"status": TaskStatus.PENDING})
         return self.tasks[task]
 
+    async def explain_task(self, task: int) -> Explanation:
+        reasons = [WorkerReason(worker=name, reason="it is full") for name in self.workers]
+        return Explanation(task=self.task(task).id, summary="no worker has room", workers=reasons)
+
     async def follow_task(self, task: int, query: FollowFrom) -> Followed:
         status = self.task(task).status
         return Followed(status=status, reason=None, attempt=0, exit_code=None, parts=[])
@@ -205,6 +223,14 @@ class FakeQueue:
         await self.get_batch(name)
         return Affected(count=1)
 
+    async def signal_batch(self, name: str, body: SignalOrder) -> Affected:
+        await self.get_batch(name)
+        return Affected(count=2)
+
+    async def list_failures(self, name: str) -> list[FailureView]:
+        await self.get_batch(name)
+        return [FailureView(cause=Cause.EXIT, exit_code=1, count=3, task=1, detail="exit code 1")]
+
     async def delete_batch(self, name: str) -> Affected:
         await self.get_batch(name)
         doomed = [number for number, task in self.tasks.items() if task.batch == name]
@@ -238,6 +264,52 @@ class FakeQueue:
     async def clean_worker(self, name: str, body: Cleaning) -> None:
         self.calls.append(("clean_worker", name, body))
         await self.get_worker(name)
+
+    async def release_worker(self, name: str) -> JobView:
+        await self.get_worker(name)
+        return self.begin(JobKind.RELEASE, f"release {name}", [name])
+
+    async def list_providers(self) -> list[ProviderView]:
+        flavor = Flavor(name="small", region="local", cpus=1, memory=2**30, disk=2**30)
+        return [ProviderView(name="local", regions=["local"], flavors=[flavor])]
+
+    async def recruit(self, body: Recruit) -> JobView:
+        self.calls.append(("recruit", body))
+        if body.provider != "local":
+            missing(f"provider {body.provider}")
+        return self.begin(JobKind.RECRUIT, f"recruit {body.count} of local/small", [])
+
+    def begin(self, kind: JobKind, title: str, workers: list[str]) -> JobView:
+        number = len(self.jobs) + 1
+        self.jobs[number] = JobView(
+            id=number,
+            kind=kind,
+            status=JobStatus.PENDING,
+            title=title,
+            progress=0.0,
+            batch="default",
+            workers=workers,
+            created_at=NOW,
+            started_at=None,
+            ended_at=None,
+        )
+        return self.jobs[number]
+
+    async def list_jobs(self) -> list[JobView]:
+        return list(reversed(self.jobs.values()))
+
+    async def get_job(self, job: int) -> JobView:
+        return self.jobs.get(job) or missing(f"job {job}")
+
+    async def get_job_log(self, job: int, query: LogFrom) -> JobLog:
+        await self.get_job(job)
+        return JobLog(text="asked for a machine\n"[query.offset :], next_offset=20, ended=False)
+
+    async def cancel_job(self, job: int) -> JobView:
+        if (await self.get_job(job)).status is JobStatus.CANCELLED:
+            raise ConflictError(f"job {job} has ended")
+        self.jobs[job] = self.jobs[job].model_copy(update={"status": JobStatus.CANCELLED})
+        return self.jobs[job]
 
     async def list_events(self, query: EventFilter) -> Page[EventView]:
         event = EventView(

@@ -14,8 +14,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from api_client import Client
 from fake_queue import FakeQueue
 
-from pytq.schema.endpoints import OutputRange, TaskFilter, WorkerRemoval
 from pytq.schema.problems import BusyError, Problem, StorageFullError
+from pytq.schema.queries import OutputRange, TaskFilter, WorkerRemoval
 from pytq.schema.states import Stream, TaskStatus
 from pytq.schema.views import TaskView, WorkerUpdate
 from pytq.server.api import add_routes, middlewares

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rig import Rig, task
 
-from pytq.schema.endpoints import CountsFilter
+from pytq.schema.queries import CountsFilter
 from pytq.schema.problems import StorageFullError
 from pytq.server.store.database import Connection, Database
 

@@ -10,7 +10,7 @@ from rig import Rig, check_counts, hello, task
 from sqlalchemy.exc import IntegrityError
 
 from pytq.schema import limits
-from pytq.schema.endpoints import (
+from pytq.schema.queries import (
     CountsFilter,
     ExecutionFilter,
     FollowFrom,

@@ -6,15 +6,17 @@ query, the body. It raises `PytqError`s; the API shows them as problems.
 
 from typing import Protocol
 
-from pytq.schema.endpoints import (
+from pytq.schema.queries import (
     CountsFilter,
     EventFilter,
     ExecutionFilter,
     FollowFrom,
+    LogFrom,
     OutputRange,
     TaskFilter,
     WorkerRemoval,
 )
+from pytq.schema.recruit import JobLog, JobView, ProviderView, Recruit
 from pytq.schema.states import Stream
 from pytq.schema.tasks import TaskSubmit
 from pytq.schema.views import (
@@ -25,6 +27,8 @@ from pytq.schema.views import (
     Counts,
     EventView,
     ExecutionView,
+    Explanation,
+    FailureView,
     Followed,
     Page,
     Pin,
@@ -73,6 +77,9 @@ class QueueContract(Protocol):
     async def retry_task(self, task: int) -> TaskView:
         """Run an ended task again."""
 
+    async def explain_task(self, task: int) -> Explanation:
+        """Tell why a task is not running."""
+
     async def follow_task(self, task: int, query: FollowFrom) -> Followed:
         """Wait for news of a task."""
 
@@ -105,6 +112,12 @@ class QueueContract(Protocol):
     async def retry_batch(self, name: str) -> Affected:
         """Run every failed task of a batch again."""
 
+    async def signal_batch(self, name: str, body: SignalOrder) -> Affected:
+        """Pause, resume, terminate or kill every running execution of a batch."""
+
+    async def list_failures(self, name: str) -> list[FailureView]:
+        """List how the failed tasks of a batch failed."""
+
     async def delete_batch(self, name: str) -> Affected:
         """Delete a batch and its tasks, if none runs."""
 
@@ -128,6 +141,27 @@ class QueueContract(Protocol):
 
     async def clean_worker(self, name: str, body: Cleaning) -> None:
         """Have a connected worker throw away what it keeps and nothing uses."""
+
+    async def release_worker(self, name: str) -> JobView:
+        """Drain a worker, wait until it is empty, end it, and give its machine back."""
+
+    async def list_providers(self) -> list[ProviderView]:
+        """List who has machines, and which."""
+
+    async def recruit(self, body: Recruit) -> JobView:
+        """Recruit new workers."""
+
+    async def list_jobs(self) -> list[JobView]:
+        """List jobs, newest first."""
+
+    async def get_job(self, job: int) -> JobView:
+        """Show a job."""
+
+    async def get_job_log(self, job: int, query: LogFrom) -> JobLog:
+        """Read a job's log."""
+
+    async def cancel_job(self, job: int) -> JobView:
+        """Cancel a job."""
 
     async def list_events(self, query: EventFilter) -> Page[EventView]:
         """List events."""

@@ -41,5 +41,12 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "update_worker": {
         "wider": {"summary": "Four at once, two ahead", "value": {"concurrency": 4, "prefetch": 2}}
     },
+    "recruit": {
+        "two": {
+            "summary": "Two small workers on the server's own machine",
+            "value": {"provider": "local", "flavor": "small", "count": 2, "batch": "alignment"},
+        }
+    },
+    "signal_batch": {"pause": {"summary": "Pause all that runs", "value": {"signal": "pause"}}},
     "signal_execution": {"pause": {"summary": "Pause its processes", "value": {"signal": "pause"}}},
 }

@@ -26,6 +26,7 @@ TAGS: Final = {
     "executions": "The tries of tasks on workers",
     "batches": "Groups of tasks and of workers",
     "workers": "The machines' agents, tuned live",
+    "recruiting": "Where workers come from, and the server's own long acts",
     "events": "What happened",
     "server": "The server itself",
 }

@@ -6,8 +6,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from pydantic_core import from_json
 
-from pytq.schema.endpoints import EventFilter, ExecutionFilter, TaskFilter
 from pytq.schema.problems import NotFoundError
+from pytq.schema.queries import EventFilter, ExecutionFilter, TaskFilter
 from pytq.schema.states import Cause, Outcome, Phase, RunWhen, Signal, TaskStatus
 from pytq.schema.tasks import TaskSpec
 from pytq.schema.views import (
