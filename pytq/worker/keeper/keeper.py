@@ -13,12 +13,13 @@ import socket
 
 from pytq.worker.keeper.agent import Agent, listener
 from pytq.worker.keeper.processes import children, environment_of, kill, place_of, processes
-from pytq.worker.keeper.programs import Programs
+from pytq.worker.keeper.spawners import Spawners
 from pytq.worker.keeper.tasks import LOG_BYTES, Log, Message, Task, now
 
 GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL
 IDLE_SECONDS = 10.0  # holding nothing, with no agent: then it ends itself
 TELL_SECONDS = 0.005  # exits may wait so long to be told, while there is more to start
+STARTING_SECONDS = 0.05  # then see what came of starts, should nothing else have woken us
 LEASE_CHECK_SECONDS = 5.0  # epoll's clock stands still while the machine sleeps
 SIGNALS = {"pause": signal.SIGSTOP, "resume": signal.SIGCONT, "kill": signal.SIGKILL}
 
@@ -28,9 +29,13 @@ class Keeper:
 
     def __init__(self, boot: str) -> None:
         self.log = Log("keeper.log", boot)
-        self.programs = Programs()
+        self.wake, self.woken = socket.socketpair()
+        for end in (self.wake, self.woken):
+            end.setblocking(False)
+        self.spawners = Spawners(self.woken.fileno())
         self.past = self.log.read()  # records of the keeper before
         self.tasks: dict[str, Task] = {}
+        self.starting: dict[str, Task] = {}  # their pids are not known yet, by id
         self.mains: dict[int, Task] = {}  # running, by pid
         self.strays: dict[int, Task | None] = {}  # adopted orphans, by pid
         self.buried: list[Task] = []  # ended by themselves, their strays not yet
@@ -51,24 +56,22 @@ class Keeper:
     def run(self) -> None:
         """Keep, until nothing is held and nobody is there."""
         home = os.getcwd()
-        wake, woken = socket.socketpair()
-        for end in (wake, woken):
-            end.setblocking(False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "asked", True))
-        signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self.woken.fileno(), warn_on_full_buffer=False)
         with listener() as door, select.epoll() as poll:
             poll.register(door, select.EPOLLIN)
-            poll.register(wake, select.EPOLLIN)
+            poll.register(self.wake, select.EPOLLIN)
             while not self.may_go():
                 for fd, _ in poll.poll(self.patience()):
-                    if fd == wake.fileno():
-                        wake.recv(4096)
+                    if fd == self.wake.fileno():
+                        self.wake.recv(4096)
                         self.reap()
                     elif fd == door.fileno():
                         self.welcome(door.accept()[0], poll)
                     elif self.agent and fd == self.agent.socket.fileno():
                         self.listen(poll)
+                self.collect()
                 self.check_deadlines()
                 self.flush(poll)
                 if self.asked and not self.leaving:
@@ -182,8 +185,7 @@ class Keeper:
     def advance(self) -> None:
         """Start what was noted, and from the queue what has a slot."""
         self.start_all()
-        while self.queue and len(self.mains) + len(self.buried) < self.slots:
-            free = self.slots - len(self.mains) - len(self.buried)
+        while self.queue and (free := self.slots - self.busy) > 0:
             for name in list(self.queue)[:free]:
                 self.note(self.queue.pop(name))
             self.start_all()
@@ -195,18 +197,38 @@ class Keeper:
         refusal = self.write_down()
         for order in self.starts:
             task = self.tasks[order["id"]]
-            try:
-                if refusal:
-                    raise refusal
-                task.pid = self.programs.start(order)
-            except (OSError, ValueError, TypeError) as error:
-                number = getattr(error, "errno", None) or errno.EINVAL
-                said = getattr(error, "strerror", None) or str(error)
-                failure = {"errno": number, "file": getattr(error, "filename", None)}
-                self.end(task, {"type": "failed", **failure, "message": said})
+            if refusal:
+                self.fail(task, refusal)
             else:
-                self.mains[task.pid] = task
+                self.starting[task.id] = task
+                self.spawners.start(task, order)
         self.starts.clear()
+        self.collect()
+
+    def collect(self) -> None:
+        """Take in what came of starts."""
+        while self.spawners.done:
+            task, pid, error = self.spawners.done.popleft()
+            del self.starting[task.id]
+            if error:
+                self.fail(task, error)
+                continue
+            task.pid = pid
+            self.mains[pid] = task
+            for order in task.late:
+                self.signal(order)
+
+    def fail(self, task: Task, error: Exception) -> None:
+        """A task could not be started."""
+        number = getattr(error, "errno", None) or errno.EINVAL
+        said = getattr(error, "strerror", None) or str(error)
+        failure = {"errno": number, "file": getattr(error, "filename", None)}
+        self.end(task, {"type": "failed", **failure, "message": said})
+
+    @property
+    def busy(self) -> int:
+        """How many slots are taken."""
+        return len(self.starting) + len(self.mains) + len(self.buried)
 
     def set_slots(self, order: Message) -> None:
         """So many at once, of those that queue."""
@@ -224,6 +246,9 @@ class Keeper:
         """Pause, resume, term or kill a task: all of its tree."""
         task, wanted = self.tasks.get(order["id"]), order["signal"]
         if task is None or task.record is not None:
+            return
+        if order["id"] in self.starting:
+            task.late.append(order)
             return
         if wanted in ("term", "kill"):
             task.cause = task.cause or str(order.get("cause", wanted))
@@ -263,17 +288,21 @@ class Keeper:
         """Go as soon as nothing runs; with `kill`, see to it that nothing does."""
         self.leaving = True
         self.withdraw({"ids": list(self.queue)})
-        for task in list(self.mains.values()) if order.get("kill") else ():
-            task.cause = task.cause or "stopped"
-            self.terminate(task, order.get("grace", GRACE_SECONDS))
+        term = {"signal": "term", "cause": "stopped", "grace": order.get("grace", GRACE_SECONDS)}
+        for task in [*self.mains.values(), *self.starting.values()] if order.get("kill") else ():
+            self.signal({**term, "id": task.id})
 
     # --- exits
 
     def reap(self) -> None:
         """Take in every exit; the group goes with its leader, before the pid can be reused."""
+        self.collect()
+        self.spawners.waited_for = False
         with contextlib.suppress(ChildProcessError):
             while info := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 pid = info.si_pid
+                if self.starting and pid not in self.mains and self.may_be_starting(pid):
+                    break
                 task = self.mains.pop(pid, None)
                 if task is not None:
                     with contextlib.suppress(OSError):
@@ -286,11 +315,17 @@ class Keeper:
         self.bury()
         self.advance()
 
+    def may_be_starting(self, pid: int) -> bool:
+        """Whether a process may have ended before its start was reported; then that wakes us."""
+        self.spawners.waited_for = True
+        self.collect()
+        return bool(self.starting) and pid not in self.mains and pid not in children()
+
     def bury(self) -> None:
         """End what ended tasks left behind; tell the verdict of those that left nothing."""
-        offspring = children()
-        if len(offspring) != len(self.mains):
-            for pid in offspring - self.mains.keys() - self.strays.keys():
+        orphans = children() - self.mains.keys()
+        if orphans:
+            for pid in orphans - self.strays.keys():
                 self.strays[pid] = self.owner(pid)
             for pid, owner in self.strays.items():
                 if owner.verdict if owner else not self.mains:
@@ -312,7 +347,7 @@ class Keeper:
 
     def owner(self, pid: int) -> Task | None:
         """Whose a stray is: by its session, else by the marker in its environment."""
-        suspects = [*self.mains.values(), *self.buried]
+        suspects = [*self.mains.values(), *self.buried, *self.starting.values()]
         with contextlib.suppress(OSError, IndexError):
             session = place_of(pid)[2]
             for task in suspects:
@@ -330,12 +365,12 @@ class Keeper:
 
     def reach(self, task: Task, *numbers: int) -> None:
         """Signal the whole tree of a task, whatever sessions its parts have fled to."""
-        places, me = processes(), os.getpid()
+        places = processes()
         families: dict[int, list[int]] = {}
         for pid, (parent, _, _) in places.items():
             families.setdefault(parent, []).append(pid)
         tree = {pid for pid, place in places.items() if place[2] == task.pid}
-        strays = set(families.get(me, ())) - self.mains.keys()
+        strays = children() - self.mains.keys()
         rest = [*tree, task.pid, *(pid for pid in strays if self.owner(pid) is task)]
         while rest:
             pid = rest.pop()
@@ -369,6 +404,8 @@ class Keeper:
         """How long the loop may sleep."""
         if self.tell_at:
             return max(0.0, self.tell_at - now())
+        if self.starting:
+            return STARTING_SECONDS
         if not self.mains and not self.buried:
             return None if self.agent else max(0.0, self.alone_since + IDLE_SECONDS - now())
         soonest = [task.kill_at for task in self.dying.values()]
@@ -378,7 +415,7 @@ class Keeper:
 
     def may_go(self) -> bool:
         """Whether nobody would miss this process."""
-        if self.mains or self.buried:
+        if self.busy:
             return False
         alone = self.agent is None and now() - self.alone_since >= IDLE_SECONDS
         return alone or self.leaving

@@ -1,7 +1,7 @@
 """The processes of this machine, as /proc shows them."""
 
 # pathlib would double what this process costs to start and to keep.
-# ruff: noqa: PTH123, PTH208
+# ruff: noqa: PTH110, PTH123, PTH208
 
 import contextlib
 import ctypes
@@ -16,10 +16,14 @@ def become_subreaper() -> None:
         ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
 
 
+CHILDREN = "/proc/thread-self/children"
+SEES_CHILDREN = os.path.exists(CHILDREN)
+
+
 def children() -> set[int]:
-    """The pids of this process's children, zombies included."""
+    """The pids of this thread's children, zombies included."""
     try:
-        fd = os.open("/proc/thread-self/children", os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(CHILDREN, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:  # a kernel without CONFIG_PROC_CHILDREN
         me = os.getpid()
         return {pid for pid, (parent, _, _) in processes().items() if parent == me}

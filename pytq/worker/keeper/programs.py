@@ -6,12 +6,11 @@
 import contextlib
 import errno
 import os
-import signal
 
+from pytq.worker.keeper.native import APPEND, Native, ignored
 from pytq.worker.keeper.tasks import Message
 
 PROGRAMS = 1000  # remembered places
-APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NOCTTY
 
 
 def _reason(error: OSError, program: str) -> str:
@@ -31,26 +30,25 @@ class Programs:
 
     def __init__(self) -> None:
         self.found: dict[tuple[str, str], str] = {}
-        self.reset = [
-            number
-            for number in signal.valid_signals()
-            if signal.getsignal(number) is signal.SIG_IGN
-        ]
+        self.reset = ignored()
+        self.native: Native | None = None
+        with contextlib.suppress(OSError, AttributeError):
+            self.native = Native(self.reset)
 
     def start(self, order: Message) -> int:
         """Start one process in a session of its own; returns its pid."""
-        os.chdir(order["cwd"])
         if order.get("uid") is not None or order.get("gid") is not None:
             return self._start_as(order)
         program = self.find(order["argv"][0], order["env"].get("PATH", os.defpath))
+        spawn = self.native.start if self.native else self._spawn
         try:
-            return self._spawn(program, order["argv"], order)
+            return spawn(program, order["argv"], order)
         except OSError as error:
             if error.errno != errno.ENOEXEC:
                 self.found.clear()  # it may have moved
                 raise OSError(error.errno, _reason(error, program), order["argv"][0]) from error
             # A script without a #! line: as every shell does.
-            return self._spawn("/bin/sh", ["/bin/sh", program, *order["argv"][1:]], order)
+            return spawn("/bin/sh", ["/bin/sh", program, *order["argv"][1:]], order)
 
     def find(self, name: str, path: str) -> str:
         """Look a program up on the task's own PATH."""
@@ -73,15 +71,21 @@ class Programs:
             (os.POSIX_SPAWN_OPEN, 1, order["stdout"], APPEND, 0o644),
             (os.POSIX_SPAWN_OPEN, 2, order["stderr"], APPEND, 0o644),
         )
-        return os.posix_spawn(
-            program,
-            argv,
-            order["env"],
-            file_actions=opens,
-            setsid=True,
-            setsigmask=[],
-            setsigdef=self.reset,
-        )
+        home = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.chdir(order["cwd"])
+            return os.posix_spawn(
+                program,
+                argv,
+                order["env"],
+                file_actions=opens,
+                setsid=True,
+                setsigmask=[],
+                setsigdef=self.reset,
+            )
+        finally:
+            os.fchdir(home)
+            os.close(home)
 
     def _start_as(self, order: Message) -> int:
         import subprocess
@@ -94,6 +98,7 @@ class Programs:
                 stack.callback(os.close, files[-1])
             process = subprocess.Popen(  # noqa: S603 - running what it is told is its work
                 order["argv"],
+                cwd=order["cwd"],
                 env=order["env"],
                 stdin=files[0],
                 stdout=files[1],

@@ -28,7 +28,18 @@ def now() -> float:
 class Task:
     """One step that was started: running, being buried, or ended with a record."""
 
-    __slots__ = ("cause", "id", "kill_at", "marker", "note", "pid", "record", "since", "verdict")
+    __slots__ = (
+        "cause",
+        "id",
+        "kill_at",
+        "late",
+        "marker",
+        "note",
+        "pid",
+        "record",
+        "since",
+        "verdict",
+    )
 
     def __init__(self, order: Message) -> None:
         self.id: str = order["id"]
@@ -38,6 +49,7 @@ class Task:
         self.since = now()
         self.cause = ""
         self.kill_at = 0.0
+        self.late: list[Message] = []  # orders that came while it was being started
         self.verdict: Message | None = None  # its own process has ended, strays may still live
         self.record: Message | None = None  # all of it has ended
 
