@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from pydantic_core import from_json
 
 from pytq.schema.problems import NotFoundError
-from pytq.schema.queries import EventFilter, ExecutionFilter, TaskFilter
+from pytq.schema.queries import EventFilter, ExecutionFilter
 from pytq.schema.states import Cause, Outcome, Phase, RunWhen, Signal, TaskStatus
 from pytq.schema.tasks import TaskSpec
 from pytq.schema.views import (
@@ -32,32 +32,6 @@ from pytq.server.store.tables import (
 )
 
 
-def list_tasks(conn: sa.Connection, wanted: TaskFilter) -> Page[TaskView]:
-    """One page of tasks."""
-    query = sa.select(tasks)
-    if wanted.batch is not None:
-        query = query.where(tasks.c.batch == wanted.batch)
-    if wanted.status:
-        query = query.where(tasks.c.status.in_([status.value for status in wanted.status]))
-    if wanted.name is not None:
-        query = query.where(tasks.c.name == wanted.name)
-    if wanted.search is not None:
-        query = query.where(tasks.c.name.icontains(wanted.search, autoescape=True))
-    if wanted.ids:
-        query = query.where(tasks.c.id.in_(wanted.ids))
-    after = int(wanted.after.split(".")[0]) if wanted.after else None
-    if wanted.oldest_first:
-        query = query.order_by(tasks.c.id)
-        query = query.where(tasks.c.id > after) if after is not None else query
-    else:
-        query = query.order_by(tasks.c.id.desc())
-        query = query.where(tasks.c.id < after) if after is not None else query
-    rows = (conn.execute(query.limit(wanted.limit + 1))).all()
-    shown = rows[: wanted.limit]
-    views = _task_views(conn, shown)
-    return Page[TaskView](items=views, next=_cursor(rows, wanted.limit, lambda row: str(row.id)))
-
-
 def _cursor(rows: Sequence[AnyRow], limit: int, name: Any) -> str | None:
     return name(rows[limit - 1]) if len(rows) > limit else None
 
@@ -67,11 +41,20 @@ def get_task(conn: sa.Connection, task: int) -> TaskView:
     row = (conn.execute(sa.select(tasks).where(tasks.c.id == task))).one_or_none()
     if row is None:
         raise NotFoundError(f"there is no task {task}", field="task")
-    [view] = _task_views(conn, [row])
+    [view] = task_views(conn, [row])
     return view
 
 
-def _task_views(conn: sa.Connection, rows: Sequence[AnyRow]) -> list[TaskView]:
+def owner(conn: sa.Connection, task: int) -> str | None:
+    """Who submitted a task; None for those from before there were tokens."""
+    row = conn.execute(sa.select(tasks.c.owner).where(tasks.c.id == task)).one_or_none()
+    if row is None:
+        raise NotFoundError(f"there is no task {task}", field="task")
+    return None if row.owner is None else str(row.owner)
+
+
+def task_views(conn: sa.Connection, rows: Sequence[AnyRow]) -> list[TaskView]:
+    """Rows of tasks as the API shows them."""
     required: dict[int, list[int]] = {}
     if rows:
         dialect = conn.dialect.name
@@ -91,12 +74,14 @@ def _task_view(row: AnyRow, required: list[int]) -> TaskView:
         id=row.id,
         name=row.name,
         batch=row.batch,
+        owner=row.owner,
         status=TaskStatus(row.status),
         priority=row.priority,
         retries=row.retries,
         failures=row.failures,
         losses=row.losses,
         attempt=row.attempt,
+        due_at=row.due_at,
         run_when=RunWhen(row.run_when),
         requirements=required,
         tags=from_json(row.tags) if row.tags else {},

@@ -4,6 +4,7 @@ Times are microseconds since 1970 (UTC), sizes bytes. Every constraint has a nam
 translate a refusal by it.
 """
 
+from enum import StrEnum
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -23,6 +24,8 @@ from sqlalchemy import (
     Text,
 )
 
+from pytq.schema.access import Role
+from pytq.schema.recruit import JobStatus
 from pytq.schema.states import Outcome, Phase, TaskStatus
 
 metadata = MetaData(
@@ -39,7 +42,7 @@ AnyRow = sa.Row[*tuple[Any, ...]]
 BigInt: Final = BigInteger().with_variant(Integer, "sqlite")
 
 
-def _one_of(column: str, words: type[TaskStatus | Phase | Outcome]) -> str:
+def _one_of(column: str, words: type[StrEnum]) -> str:
     return f"{column} IN ({', '.join(repr(word.value) for word in words)})"
 
 
@@ -77,6 +80,11 @@ tasks = Table(
     Column("spec", Text, nullable=False),
     Column("created_at", BigInt, nullable=False),
     Column("changed_at", BigInt, nullable=False),
+    Column("retry_delay", Float),  # seconds before the first retry
+    Column("oom_factor", Float),  # so many times as much memory after running out of it
+    Column("due_at", BigInt),  # of the next try, while it waits for that
+    Column("avoid", BigInt),  # the worker where it came to grief
+    Column("owner", Text),  # the name of the token that it was submitted with
     CheckConstraint(_one_of("status", TaskStatus), name="task_status_is_known"),
     CheckConstraint("failures >= 0 AND losses >= 0 AND attempt >= 0", name="task_tries_count_up"),
 )
@@ -89,11 +97,18 @@ Index(
     sqlite_where=sa.text("status = 'pending'"),
     postgresql_where=sa.text("status = 'pending'"),
 )
-Index("tasks_by_status", tasks.c.status, tasks.c.id)
-Index("tasks_by_batch", tasks.c.batch, tasks.c.id)
+# Lists by batch, by status or by both merge stretches of this one; the counts tell which.
+Index("tasks_by_batch", tasks.c.batch, tasks.c.status, tasks.c.id)
+Index(
+    "tasks_due",
+    tasks.c.due_at,
+    sqlite_where=sa.text("due_at IS NOT NULL"),
+    postgresql_where=sa.text("due_at IS NOT NULL"),
+)
 Index(
     "tasks_by_name",
     tasks.c.name,
+    tasks.c.id,
     sqlite_where=sa.text("name IS NOT NULL"),
     postgresql_where=sa.text("name IS NOT NULL"),
 )
@@ -243,10 +258,63 @@ Index(
     postgresql_where=sa.text("task IS NOT NULL"),
 )
 
+# The server's own long acts. What one has said is kept in stretches, like tasks' output.
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", BigInt, primary_key=True, autoincrement=False),
+    Column("kind", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("progress", Float, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("batch", Text),
+    Column("workers", Text, nullable=False),  # JSON
+    Column("wish", Text, nullable=False),  # JSON: what was asked for
+    Column("created_at", BigInt, nullable=False),
+    Column("started_at", BigInt),
+    Column("ended_at", BigInt),
+    CheckConstraint(_one_of("status", JobStatus), name="job_status_is_known"),
+    CheckConstraint(
+        "(status IN ('succeeded', 'failed', 'cancelled')) = (ended_at IS NOT NULL)",
+        name="job_ended_means_time",
+    ),
+)
+job_logs = Table(
+    "job_logs",
+    metadata,
+    Column("job", BigInt, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("offset", BigInt, primary_key=True, autoincrement=False),  # characters
+    Column("size", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+)
+
+# A token's row outlives its revocation: events go on telling of it by name.
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", BigInt, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("created_at", BigInt, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("expires_at", BigInt),
+    Column("revoked_at", BigInt),
+    CheckConstraint(_one_of("role", Role), name="token_role_is_known"),
+)
+Index(
+    "token_name_is_unique",
+    tokens.c.name,
+    unique=True,
+    sqlite_where=sa.text("revoked_at IS NULL"),
+    postgresql_where=sa.text("revoked_at IS NULL"),
+)
+
 sequences = Table(
     "sequences",
     metadata,
     Column("name", Text, primary_key=True),
     Column("next", BigInt, nullable=False),
 )
-SEQUENCES: Final = ("tasks", "workers")
+SEQUENCES: Final = ("tasks", "workers", "jobs")
