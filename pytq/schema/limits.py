@@ -29,6 +29,9 @@ TAGS: Final = 50
 REQUIREMENTS: Final = 10_000
 PRIORITY: Final = 1_000_000
 RETRIES: Final = 100
+RETRY_SECONDS: Final = 3_600.0  # the longest pause before another try
+OOM_FACTOR: Final = 10.0
+AVOID_SECONDS: Final = 60.0  # a worker that failed a task gets it again only after so long
 TIMEOUT_SECONDS: Final = 366 * 24 * 3600
 CPUS: Final = 4_096
 GPUS: Final = 64
@@ -78,6 +81,7 @@ STREAM_STALL_SECONDS: Final = 60.0  # a viewer that takes nothing for so long is
 SEARCH_IDS: Final = 200_000  # task numbers one request looks through for a search
 FAILURES_EXAMINED: Final = 20_000
 REASONS: Final = 500  # workers named in an explanation
+AHEAD: Final = 10_000  # tasks that go before one, counted so far
 
 # --- the page at /ui/
 VISITORS: Final = 24  # each is a process

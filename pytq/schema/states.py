@@ -10,7 +10,7 @@ from typing import Final
 class TaskStatus(StrEnum):
     """Where a task is in its life."""
 
-    WAITING = "waiting"  # until every task it requires has ended well; then pending
+    WAITING = "waiting"  # on the tasks it requires, or for the time of its next try; then pending
     PENDING = "pending"  # until a worker of its batch has room; then active
     ACTIVE = "active"  # exactly one execution is open
     SUCCEEDED = "succeeded"  # its output is safe
@@ -103,7 +103,13 @@ TASK_MOVES: Final[dict[TaskStatus, frozenset[TaskStatus]]] = {
     TaskStatus.WAITING: frozenset({TaskStatus.PENDING, TaskStatus.FAILED, TaskStatus.CANCELLED}),
     TaskStatus.PENDING: frozenset({TaskStatus.ACTIVE, TaskStatus.CANCELLED}),
     TaskStatus.ACTIVE: frozenset(
-        {TaskStatus.PENDING, TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.CANCELLED}
+        {
+            TaskStatus.PENDING,
+            TaskStatus.WAITING,
+            TaskStatus.SUCCEEDED,
+            TaskStatus.FAILED,
+            TaskStatus.CANCELLED,
+        }
     ),
     # A person may run an ended task again.
     TaskStatus.SUCCEEDED: frozenset({TaskStatus.PENDING, TaskStatus.WAITING}),

@@ -154,6 +154,10 @@ class TaskSubmit(Model):
     batch: Name = "default"
     priority: Annotated[int, Field(ge=-limits.PRIORITY, le=limits.PRIORITY)] = 0
     retries: Annotated[int, Field(ge=0, le=limits.RETRIES)] = 0
+    # Seconds before the first retry; each further one waits twice as long.
+    retry_delay: Annotated[float, Field(ge=0, le=limits.RETRY_SECONDS)] = 0.0
+    # After it ran out of memory, a retry asks for so many times as much.
+    oom_factor: Annotated[float, Field(ge=1, le=limits.OOM_FACTOR)] = 1.0
     requirements: Annotated[list[TaskId], Field(max_length=limits.REQUIREMENTS)] = Field(
         default_factory=list
     )

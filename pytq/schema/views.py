@@ -74,12 +74,14 @@ class TaskView(Model):
     id: TaskId
     name: Label | None
     batch: Name
+    owner: str | None = None  # who submitted it: the name of their token
     status: TaskStatus
     priority: int
     retries: Count
     failures: Count  # tries that used up a retry
     losses: Count  # tries that ended through no fault of the task
     attempt: Count  # the latest execution's number; 0 before the first
+    due_at: Time | None = None  # when it will be tried again, if it waits for that
     run_when: RunWhen
     requirements: list[TaskId]
     tags: Tags

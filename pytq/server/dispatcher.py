@@ -14,7 +14,8 @@ from pytq.schema.states import Signal
 from pytq.schema.views import WorkerSettings
 from pytq.server.fleet import Fleet, Member, Parcel, Share
 from pytq.server.hub import Hub
-from pytq.server.store import crew, leasing, reporting
+from pytq.server.rules import share_out
+from pytq.server.store import crew, leasing, promoting, reporting
 from pytq.server.store.changes import Changes
 from pytq.server.store.database import Database
 from pytq.server.store.tables import AnyRow
@@ -22,6 +23,7 @@ from pytq.server.store.writer import Verb
 
 log = logging.getLogger(__name__)
 
+BALANCE_SECONDS: Final = 2.0  # short tasks are over by then; longer ones are worth moving
 _RETRY_SECONDS: Final = 1.0
 
 
@@ -39,6 +41,8 @@ class Dispatcher:
         self.hub = Hub()
         self.lease_seconds = lease_seconds
         self._lease_queued = False
+        self._balancing: asyncio.TimerHandle | None = None
+        self._alarm: asyncio.TimerHandle | None = None  # the next try that is due
         self._background: set[asyncio.Task[None]] = set()
 
     # --- leasing
@@ -69,7 +73,7 @@ class Dispatcher:
                 continue
             member.hand(
                 Parcel(task.task, grant.attempt, task.name, task.spec),
-                Share(grant.attempt, task.cpus, task.memory, task.disk, task.gpus),
+                Share(grant.attempt, task.cpus, task.memory, task.disk, task.gpus, task.containers),
             )
         self.fleet.dry_up(leased.dry)
         self.told(leased.changes)
@@ -91,16 +95,61 @@ class Dispatcher:
         """After a commit: wake waiters, and lease what has become pending."""
         if changes.touched:
             self.hub.tell(changes.touched)
+        if changes.due is not None:
+            self._look_again(changes.due)
         if changes.awake:
             self.fleet.awaken(changes.awake)
             self.lease_soon()
+
+    # --- sharing out
+
+    def _balance_soon(self) -> None:
+        """Slots became free: see in a moment whether they stay so beside somebody's queue."""
+        if self._balancing is None:
+            loop = asyncio.get_running_loop()
+            self._balancing = loop.call_later(BALANCE_SECONDS, self.balance)
+
+    def balance(self) -> None:
+        """Take back what waits behind busy workers for as many slots as are empty elsewhere."""
+        self._balancing = None
+        idle = self.fleet.idle()
+        wanted = share_out(idle, self.fleet.laden({worker.batch for worker in idle}))
+        for worker, count in wanted.items():
+            self.fleet.members[worker].take_back(count)
+        if wanted:
+            self._balance_soon()
+
+    # --- next tries
+
+    async def wake_due(self) -> None:
+        """Let those go on whose next try is due, and look again when the next one is."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        try:
+            self.told(await self.db.write(lambda conn: promoting.wake_due(conn, clock())))
+        except BusyError:
+            self._look_again(clock() + round(_RETRY_SECONDS * 1e6))
+
+    def _look_again(self, when: int) -> None:
+        """At `when`, or earlier if that is planned."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + max(0.0, (when - clock()) / 1e6)
+        if self._alarm is not None:
+            if self._alarm.when() <= due:
+                return
+            self._alarm.cancel()
+        self._alarm = loop.call_at(due, lambda: self._run_in_background(self.wake_due()))
 
     # --- reports
 
     async def take_report(self, member: Member, report: Report) -> None:
         """Take in a report; its answer is in the member's outbox when this returns."""
+        before = member.capacity
         if member.take(report):
             self.fleet.awaken([member.settings.batch])
+        if report.ended or report.capacity > before:
+            self._balance_soon()
         if report.progress or report.chunks or report.ended:
             said = reporting.Said(member.id, clock(), report.progress, report.chunks, report.ended)
             done = self.db.post(
@@ -152,7 +201,7 @@ class Dispatcher:
     def _introduce(self, member: Member, open_now: Sequence[AnyRow], held: list[Ref]) -> Welcome:
         said, mine = set(held), {(row.task, row.attempt) for row in open_now}
         for row in open_now:
-            share = Share(row.attempt, row.cpus, row.memory, row.disk, row.gpus)
+            share = Share(row.attempt, row.cpus, row.memory, row.disk, row.gpus, row.containers)
             if (row.task, row.attempt) in said:
                 member.held[row.task] = share
             else:
@@ -180,6 +229,12 @@ class Dispatcher:
             await self.db.write(lambda conn: crew.left(conn, clock(), member.id, member.name, why))
         except BusyError:
             log.warning("could not write down that worker %s went offline", member.name)
+
+    def close(self) -> None:
+        """Look at nothing any more."""
+        for timer in (self._balancing, self._alarm):
+            if timer is not None:
+                timer.cancel()
 
     def _run_in_background(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

@@ -5,14 +5,14 @@ Liveness and hunger live here; ownership lives in the database.
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pytq.schema.frames import Ref, Report
 from pytq.schema.states import Signal
 from pytq.schema.views import Cleaning, Load, Pin, ResourceView, Staging, WorkerSettings
-from pytq.server.rules import Hungry
+from pytq.server.rules import Hungry, Laden, Needs
 
 
 class Share(NamedTuple):
@@ -23,6 +23,7 @@ class Share(NamedTuple):
     memory: int
     disk: int
     gpus: int
+    containers: bool = False
 
     @property
     def asks(self) -> bool:
@@ -123,27 +124,41 @@ class Member:
                 freed = freed or share.asks
         return freed
 
+    @property
+    def willing(self) -> bool:
+        """Whether it takes anything at all."""
+        return self.capacity > 0 and not (self.settings.paused or self.settings.draining)
+
+    @property
+    def total(self) -> Needs:
+        """What its machine has."""
+        return Needs(float(self.cpus), self.memory, self.disk, self.gpus, self.containers)
+
+    @property
+    def left(self) -> Needs:
+        """What of that no execution has asked for."""
+        cpus, memory, disk, gpus, containers = self.total
+        for share in self.held.values():
+            cpus -= share.cpus
+            memory -= share.memory
+            disk -= share.disk
+            gpus -= share.gpus
+        return Needs(cpus, memory, disk, gpus, containers)
+
     def hunger(self) -> Hungry:
         """What it would take now."""
-        resting = self.settings.paused or self.settings.draining
-        room = 0 if resting else max(0, self.capacity - len(self.held))
-        cpus, memory, disk, gpus = float(self.cpus), self.memory, self.disk, self.gpus
-        if room:
-            for share in self.held.values():
-                cpus -= share.cpus
-                memory -= share.memory
-                disk -= share.disk
-                gpus -= share.gpus
+        room = max(0, self.capacity - len(self.held)) if self.willing else 0
+        left = self.left if room else self.total
         return Hungry(
             worker=self.id,
             batch=self.settings.batch,
             concurrency=self.settings.concurrency,
             held=len(self.held),
             room=room,
-            cpus=cpus,
-            memory=memory,
-            disk=disk,
-            gpus=gpus,
+            cpus=left.cpus,
+            memory=left.memory,
+            disk=left.disk,
+            gpus=left.gpus,
             containers=self.containers,
         )
 
@@ -172,6 +187,11 @@ class Member:
         self.outbox.signals.append((task, share.attempt, signal))
         self.wake.set()
         return True
+
+    def take_back(self, count: int) -> None:
+        """Ask for so many executions that have not started."""
+        self.outbox.take_back += count
+        self.wake.set()
 
     def tune(self, settings: WorkerSettings) -> None:
         """Put new settings into the outbox."""
@@ -225,13 +245,51 @@ class Fleet:
 
     def hungry(self) -> list[Hungry]:
         """Every worker that would take something its batch may have."""
-        found = []
+        found: list[Hungry] = []
         for member in self.members.values():
             if member.settings.batch not in self._dry and member.capacity > len(member.held):
                 hunger = member.hunger()
                 if hunger.room:
                     found.append(hunger)
+        if found:
+            willing = self._willing_by_batch()
+            for hunger in found:
+                hunger.peers = willing[hunger.batch] - 1
         return found
+
+    def idle(self) -> list[Hungry]:
+        """Workers with empty slots whose batch has nothing for them."""
+        return [
+            member.hunger()
+            for member in self.members.values()
+            if member.settings.batch in self._dry
+            and member.willing
+            and len(member.held) < min(member.settings.concurrency, member.capacity)
+        ]
+
+    def laden(self, batches: Collection[str]) -> list[Laden]:
+        """Workers of these batches that hold more than they can run at once."""
+        found = []
+        for member in self.members.values():
+            surplus = len(member.held) - member.settings.concurrency
+            if surplus > 0 and member.settings.batch in batches:
+                shares = member.held.values()
+                needs = Needs(
+                    max(share.cpus for share in shares),
+                    max(share.memory for share in shares),
+                    max(share.disk for share in shares),
+                    max(share.gpus for share in shares),
+                    any(share.containers for share in shares),
+                )
+                found.append(Laden(member.id, member.settings.batch, surplus, needs))
+        return found
+
+    def _willing_by_batch(self) -> dict[str, int]:
+        count: dict[str, int] = {}
+        for member in self.members.values():
+            if member.willing:
+                count[member.settings.batch] = count.get(member.settings.batch, 0) + 1
+        return count
 
     def holder(self, task: int) -> Member | None:
         """The connected worker that holds a task."""
@@ -239,6 +297,15 @@ class Fleet:
             if task in member.held:
                 return member
         return None
+
+    def order(self, tasks: Collection[int], signal: Signal) -> int:
+        """Send a signal to those of the tasks that connected workers hold; returns how many."""
+        wanted = set(tasks)
+        told = 0
+        for member in self.members.values():
+            for task in wanted & member.held.keys():
+                told += member.order(task, signal)
+        return told
 
     def staging(self, ref: Ref) -> Staging | None:
         """How far an execution's inputs or outputs have come, as its worker told of late."""

@@ -39,6 +39,8 @@ class Liveness:
             last = now
             try:
                 await self.sweep(now)
+                await self._dispatcher.wake_due()  # those of the server before, too
+                self._dispatcher.lease_soon()  # what kept away from a worker may go there by now
             except PytqError as error:
                 log.warning("could not look after silent workers: %s", error)
             except Exception:

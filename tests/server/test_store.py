@@ -118,6 +118,7 @@ async def test_losses_are_free_but_bounded(rig: Rig) -> None:
     await rig.settle()
     for _ in range(limits.LOST_LIMIT):
         await rig.end(member, one, "lost", cause="lost", detail="keeper gone")
+        await rig.hurry()
 
     view = await rig.queue.get_task(one)
     assert view.status is TaskStatus.FAILED

@@ -26,6 +26,7 @@ _LOOK: Final = (
     tasks.c.attempt,
     tasks.c.awaited,
     tasks.c.spec,
+    tasks.c.due_at,
 )
 
 
@@ -89,10 +90,13 @@ def want_stop(conn: sa.Connection, ids: Iterable[int], signal: Signal) -> None:
 
 
 def retry(conn: sa.Connection, now: int, ids: Sequence[int], actor: str) -> Changes:
-    """Run ended tasks again, with all their retries; what failed for their sake waits again."""
+    """Run ended tasks again, with all their retries; what failed for their sake waits again.
+
+    Those that wait for their next try have it now.
+    """
     changes = Changes()
     found = _locked(conn, ids)
-    ended = [row for row in found.values() if row.status in TASK_ENDED]
+    ended = [row for row in found.values() if row.status in TASK_ENDED or row.due_at]
     waiting = _unmet(conn, [row.id for row in ended])
     for status in (TaskStatus.PENDING, TaskStatus.WAITING):
         rows = [row for row in ended if (row.id in waiting) == (status is TaskStatus.WAITING)]
@@ -100,7 +104,8 @@ def retry(conn: sa.Connection, now: int, ids: Sequence[int], actor: str) -> Chan
             continue
         _set_status(conn, now, rows, status, None, None, failures=0, losses=0)
         for row in rows:
-            changes.move(row.id, row.batch, TaskStatus(row.status), status)
+            if row.status != status:
+                changes.move(row.id, row.batch, TaskStatus(row.status), status)
     awaited = [row.id for row in ended if row.awaited]
     if awaited:
         revive(conn, now, awaited, changes)
@@ -113,7 +118,7 @@ def retry(conn: sa.Connection, now: int, ids: Sequence[int], actor: str) -> Chan
 def retry_one(conn: sa.Connection, now: int, task: int, actor: str) -> Changes:
     """Run one ended task again; refuse if it has not ended."""
     row = _one(conn, task)
-    if row.status not in TASK_ENDED:
+    if row.status not in TASK_ENDED and not row.due_at:
         raise ConflictError(
             f"task {task} is {row.status}; only a task that has ended can run again", field="task"
         )
@@ -144,7 +149,9 @@ def _set_status(
     conn.execute(
         sa.update(tasks)
         .where(among(dialect, tasks.c.id, "ids"))
-        .values(status=status.value, cause=cause, detail=detail, changed_at=now, **more),
+        .values(
+            status=status.value, cause=cause, detail=detail, due_at=None, changed_at=now, **more
+        ),
         {"ids": listed(dialect, [row.id for row in rows])},
     )
 
@@ -232,8 +239,18 @@ def some_of_batch(conn: sa.Connection, name: str, statuses: Sequence[TaskStatus]
     found = conn.execute(
         sa.select(tasks.c.id)
         .where(tasks.c.batch == name, tasks.c.status.in_([s.value for s in statuses]))
-        .order_by(tasks.c.id)
+        .order_by(tasks.c.status, tasks.c.id)  # the index's own order: nothing is sorted
         .limit(limits.IDS_PER_REQUEST)
+    )
+    return list(found.scalars())
+
+
+def open_of_batch(conn: sa.Connection, name: str) -> list[int]:
+    """Every task of a batch that a worker holds: no more than the workers have room for."""
+    found = conn.execute(
+        sa.select(tasks.c.id)
+        .where(tasks.c.batch == name, tasks.c.status == TaskStatus.ACTIVE.value)
+        .order_by(tasks.c.id)
     )
     return list(found.scalars())
 

@@ -30,6 +30,7 @@ class Changes:
     moved: dict[tuple[str, str], int] = field(default_factory=dict)
     touched: dict[int, TaskStatus] = field(default_factory=dict)  # tasks by their new status
     awake: set[str] = field(default_factory=set)  # batches with new pending tasks
+    due: int | None = None  # when the first of those that wait for their next try may have it
     noted: list[dict[str, Any]] = field(default_factory=list)
 
     def move(
@@ -48,6 +49,10 @@ class Changes:
 
     def _count(self, batch: str, status: TaskStatus, by: int) -> None:
         self.moved[batch, status] = self.moved.get((batch, status), 0) + by
+
+    def wait(self, until: int) -> None:
+        """Note that a task waits for its next try."""
+        self.due = until if self.due is None else min(self.due, until)
 
     def note(self, at: int, kind: str, actor: str, **about: Any) -> None:
         """Note an event: what happened, through whom, and what it is about."""

@@ -49,6 +49,7 @@ _CANDIDATES: Final = (
         tasks.c.disk,
         tasks.c.gpus,
         tasks.c.containers,
+        sa.case((tasks.c.changed_at > sa.bindparam("of_late"), tasks.c.avoid)),
     )
     .where(
         tasks.c.status == _PENDING,
@@ -58,6 +59,11 @@ _CANDIDATES: Final = (
         tasks.c.disk <= sa.bindparam("disk"),
         tasks.c.gpus <= sa.bindparam("gpus"),
         sa.or_(sa.bindparam("containers", type_=sa.Boolean()), sa.not_(tasks.c.containers)),
+        sa.or_(
+            tasks.c.avoid.is_(None),
+            tasks.c.avoid != sa.bindparam("only"),
+            tasks.c.changed_at <= sa.bindparam("of_late"),
+        ),
         ~sa.exists().where(
             batches.c.name == sa.bindparam("from_batch"), batches.c.paused.is_(True)
         ),
@@ -65,6 +71,16 @@ _CANDIDATES: Final = (
     .order_by(tasks.c.priority.desc(), tasks.c.id)
     .limit(sa.bindparam("room"))
     .with_for_update(skip_locked=True, of=tasks)
+)
+# Tasks that keep away from a worker for a while: it may be theirs later.
+_SHY: Final = (
+    sa.select(tasks.c.id)
+    .where(
+        tasks.c.status == _PENDING,
+        tasks.c.batch == sa.bindparam("from_batch"),
+        tasks.c.avoid.is_not(None),
+    )
+    .limit(1)
 )
 # The candidates are locked, so each one's next attempt is the one that was granted.
 _ACTIVATE: Final = (
@@ -89,9 +105,9 @@ def lease(conn: sa.Connection, now: int, hungry: Sequence[Hungry]) -> Leased:
     for batch, group in groupby(by_batch, key=lambda worker: worker.batch):
         workers = list(group)
         wanted = min(sum(worker.room for worker in workers), limits.LEASES_PER_TICK)
-        rows = fetch(conn, _CANDIDATES, _appetite(batch, workers, wanted))
+        rows = fetch(conn, _CANDIDATES, _appetite(now, batch, workers, wanted))
         candidates = [Candidate(*row) for row in rows]
-        if len(candidates) < wanted:
+        if len(candidates) < wanted and not fetch(conn, _SHY, {"from_batch": batch}):
             leased.dry.add(batch)
         for candidate, worker in choose(candidates, workers):
             leased.granted.append(Granted(worker, candidate.attempt + 1, candidate))
@@ -102,10 +118,13 @@ def lease(conn: sa.Connection, now: int, hungry: Sequence[Hungry]) -> Leased:
     return leased
 
 
-def _appetite(batch: str, workers: Sequence[Hungry], wanted: int) -> dict[str, Any]:
+def _appetite(now: int, batch: str, workers: Sequence[Hungry], wanted: int) -> dict[str, Any]:
     """The most that any of the workers could take: what fits nobody is not even looked at."""
+    alone = len(workers) == 1 and workers[0].peers
     return {
         "from_batch": batch,
+        "of_late": now - round(limits.AVOID_SECONDS * 1e6),
+        "only": workers[0].worker if alone else 0,
         "cpus": max(worker.cpus for worker in workers),
         "memory": max(worker.memory for worker in workers),
         "disk": max(worker.disk for worker in workers),

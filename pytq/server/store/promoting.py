@@ -61,6 +61,7 @@ def _wake(conn: sa.Connection, now: int, ended: Iterable[int], changes: Changes)
         sa.update(tasks)
         .where(
             tasks.c.status == TaskStatus.WAITING.value,
+            tasks.c.due_at.is_(None),
             tasks.c.id.in_(sa.select(edge.task).where(among(dialect, edge.required, "ended"))),
             ~sa.exists().where(unmet.c.task == tasks.c.id, sa.not_(unmet.c.met)),
         )
@@ -112,6 +113,29 @@ def _waiting_on(conn: sa.Connection, bad: Mapping[int, TaskStatus]) -> dict[int,
         {"bad": listed(dialect, bad)},
     )
     return {row.id: row for row in found}
+
+
+def wake_due(conn: sa.Connection, now: int) -> Changes:
+    """Those whose next try is due go to pending; `due` of the changes is when to look again."""
+    changes = Changes()
+    unmet = requirements.alias("unmet")
+    waits = sa.exists().where(unmet.c.task == tasks.c.id, sa.not_(unmet.c.met))
+    woken = conn.execute(
+        sa.update(tasks)
+        .where(tasks.c.due_at <= now, tasks.c.status == TaskStatus.WAITING.value)
+        .values(
+            status=sa.case((waits, TaskStatus.WAITING.value), else_=TaskStatus.PENDING.value),
+            due_at=None,
+            changed_at=now,
+        )
+        .returning(tasks.c.id, tasks.c.batch, tasks.c.status)
+    )
+    for row in woken:
+        if row.status == TaskStatus.PENDING:
+            changes.move(row.id, row.batch, TaskStatus.WAITING, TaskStatus.PENDING)
+    changes.write(conn)
+    changes.due = conn.execute(sa.select(sa.func.min(tasks.c.due_at))).scalar()
+    return changes
 
 
 def revive(conn: sa.Connection, now: int, again: Iterable[int], changes: Changes) -> None:

@@ -10,9 +10,11 @@ from functools import cache
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
+from pydantic_core import from_json, to_json
 
+from pytq.schema import limits
 from pytq.schema.frames import Chunk, Ended, Progress, Ref
-from pytq.schema.states import PHASE_ORDER, Cause, Outcome, Phase, Signal, TaskStatus
+from pytq.schema.states import PHASE_ORDER, TASK_ENDED, Cause, Outcome, Phase, Signal, TaskStatus
 from pytq.server.rules import Tries, Verdict, settle
 from pytq.server.store.bulk import execute_many, fetch
 from pytq.server.store.changes import Changes
@@ -59,6 +61,8 @@ class Held(NamedTuple):
     failures: int
     losses: int
     awaited: bool
+    retry_delay: float | None
+    oom_factor: float | None
 
 
 _COLUMNS: Final = (
@@ -72,6 +76,8 @@ _COLUMNS: Final = (
     tasks.c.failures,
     tasks.c.losses,
     tasks.c.awaited,
+    tasks.c.retry_delay,
+    tasks.c.oom_factor,
 )
 _mine: Final = (
     executions.c.task == sa.bindparam("e_task"),
@@ -119,6 +125,8 @@ _SETTLE: Final = (
         losses=sa.bindparam("new_losses"),
         cause=sa.bindparam("new_cause"),
         detail=sa.bindparam("new_detail"),
+        due_at=sa.bindparam("new_due_at"),
+        avoid=sa.bindparam("new_avoid"),
         changed_at=sa.bindparam("at"),
     )
 )
@@ -193,7 +201,9 @@ def close(
     awaited = {}
     for row, verdict in zip(held, verdicts, strict=True):
         changes.move(row.task, row.batch, TaskStatus.ACTIVE, verdict.status)
-        if row.awaited and verdict.status is not TaskStatus.PENDING:
+        if verdict.delay:
+            changes.wait(now + _microseconds(verdict.delay))
+        if row.awaited and verdict.status in TASK_ENDED:
             awaited[row.task] = verdict.status
     if awaited:
         promote(conn, now, awaited, changes)
@@ -215,9 +225,13 @@ def _settle(conn: sa.Connection, now: int, held: list[Held], verdicts: list[Verd
                 "new_losses": verdict.losses,
                 "new_cause": verdict.cause.value if verdict.cause else None,
                 "new_detail": verdict.detail or None,
+                "new_due_at": now + _microseconds(verdict.delay) if verdict.delay else None,
+                "new_avoid": row.worker if verdict.elsewhere else None,
                 "at": now,
             }
         )
+        if verdict.grow > 1:
+            _grow(conn, row.task, verdict.grow)
     if good:
         dialect = conn.dialect.name
         fetch(conn, _succeed(dialect), {"good": listed(dialect, good), "at": now})
@@ -225,9 +239,31 @@ def _settle(conn: sa.Connection, now: int, held: list[Held], verdicts: list[Verd
         execute_many(conn, _SETTLE, rest)
 
 
+def _microseconds(seconds: float) -> int:
+    return round(seconds * 1e6)
+
+
+def _grow(conn: sa.Connection, task: int, factor: float) -> None:
+    """Have the next try ask for more memory."""
+    row = conn.execute(sa.select(tasks.c.spec, tasks.c.memory).where(tasks.c.id == task)).one()
+    memory = min(int(row.memory * factor), limits.MEMORY_BYTES)
+    if memory:
+        spec = from_json(row.spec)
+        spec["request"]["memory"] = memory
+        more = {"memory": memory, "spec": to_json(spec).decode()}
+        conn.execute(sa.update(tasks).where(tasks.c.id == task).values(**more))
+
+
 def _verdict(row: Held, outcome: Outcome, cause: Cause | None, detail: str) -> Verdict:
     stopping = row.stop_wanted in (Signal.TERM, Signal.KILL)
-    tries = Tries(row.retries, row.failures, row.losses, stop_wanted=stopping)
+    tries = Tries(
+        row.retries,
+        row.failures,
+        row.losses,
+        stopping,
+        row.retry_delay or 0.0,
+        row.oom_factor or 1.0,
+    )
     return settle(tries, outcome, cause, detail)
 
 

@@ -38,7 +38,6 @@ class Submission:
     batches: list[str]
     key: str
     body_hash: str
-    actor: str
 
 
 def prepare(submitted: Sequence[TaskSubmit], key: str, body_hash: str, actor: str) -> Submission:
@@ -55,18 +54,19 @@ def prepare(submitted: Sequence[TaskSubmit], key: str, body_hash: str, actor: st
         except ValueError as error:
             field = f"{position}.inputs" if many else "inputs"
             raise InvalidError(str(error), field=field) from error
-        rows.append(_row(task, core))
+        rows.append(_row(task, core, actor))
         if task.requirements:
             requires.append((position, sorted(set(task.requirements)), task.run_when))
     batches = sorted({task.batch for task in submitted})
-    return Submission(rows, requires, batches, key, body_hash, actor)
+    return Submission(rows, requires, batches, key, body_hash)
 
 
-def _row(task: TaskSubmit, core: dict[str, Any]) -> dict[str, Any]:
+def _row(task: TaskSubmit, core: dict[str, Any], actor: str) -> dict[str, Any]:
     request = task.request
     return {
         "name": task.name,
         "batch": task.batch,
+        "owner": actor,
         "status": TaskStatus.WAITING.value if task.requirements else TaskStatus.PENDING.value,
         "priority": task.priority,
         "retries": task.retries,
@@ -80,6 +80,8 @@ def _row(task: TaskSubmit, core: dict[str, Any]) -> dict[str, Any]:
         "disk": request.disk,
         "gpus": request.gpus,
         "containers": any("container" in step for step in core["steps"]),
+        "retry_delay": task.retry_delay or None,
+        "oom_factor": task.oom_factor if task.oom_factor > 1 else None,
         "tags": to_json(task.tags).decode() if task.tags else None,
         "cause": None,
         "detail": None,
