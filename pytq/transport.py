@@ -15,9 +15,11 @@ import aiohttp
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from yarl import URL
 
+from pytq import credentials
+from pytq.identity import InsecureError, Shown, tls_for
 from pytq.schema import address, limits
 from pytq.schema.endpoints import ENDPOINTS, PREFIX, Endpoint
-from pytq.schema.problems import InvalidError, Problem, PytqError
+from pytq.schema.problems import Problem, PytqError
 from pytq.schema.stream import STREAM_PATH, Changes, Snapshot, Watch, to_viewer
 
 T = TypeVar("T")
@@ -29,7 +31,8 @@ _CLOSE_SECONDS: Final = 2.0
 _TIMEOUT: Final = aiohttp.ClientTimeout(
     total=None, sock_connect=10.0, sock_read=limits.WAIT_SECONDS + 35.0
 )
-_BUSY: Final = 503  # nothing was changed
+_NOTHING_CHANGED: Final = frozenset({429, 503})
+_NO_TOKEN: Final = 401
 _FROM_A_PROXY: Final = frozenset({502, 504})  # nobody knows what was changed
 _LARGEST_GOOD_STATUS: Final = 299
 # Asking these twice is asking them once: they read, or say how something shall be.
@@ -109,6 +112,9 @@ class Transport:
     `patience` is how many seconds a call goes on trying while the server cannot be reached (None:
     for ever). A call is repeated only where that is harmless: it reads, says how something shall
     be, carries an idempotency key, or surely never arrived.
+
+    Without a `token` it is found as `pytq.credentials` says; https is checked against what this
+    machine trusts, or `$PYTQ_CA`.
     """
 
     def __init__(
@@ -122,20 +128,13 @@ class Transport:
         given = server or os.environ.get("PYTQ_SERVER") or address.DEFAULT_SERVER
         self.address = given if isinstance(given, address.Address) else address.parse(given)
         self.patience = patience
-        self._token = os.environ.get("PYTQ_TOKEN", "").strip() if token is None else token
-        if not (self._token.isascii() and self._token.isprintable()):
-            raise InvalidError(
-                "the token holds characters that no token has", cure="set PYTQ_TOKEN anew"
-            )
+        self._shown = Shown(self.address, token, credentials.ADMIN)
         self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-        connector = aiohttp.TCPConnector(resolver=self._resolver)
-        self._session = aiohttp.ClientSession(
-            headers=headers, timeout=_TIMEOUT, connector=connector
-        )
+        connector = aiohttp.TCPConnector(resolver=self._resolver, ssl=tls_for(self.address))
+        self._session = aiohttp.ClientSession(timeout=_TIMEOUT, connector=connector)
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
@@ -154,14 +153,18 @@ class Transport:
         try:
             socket = await session.ws_connect(
                 url,
+                headers=self._shown.headers(),
                 heartbeat=limits.HEARTBEAT_SECONDS,
                 max_msg_size=0,
                 timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_SECONDS),
             )
         except aiohttp.WSServerHandshakeError as error:
+            if error.status == _NO_TOKEN:
+                self._shown.look_again()
             raise self._refusal(error.status, b"") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise UnreachableError(self.address, _why(error), unsent=True) from error
+            self._shown.look_again()
+            raise self._unreachable(error, unsent=True) from error
         async with socket:
             yield Stream(socket)
 
@@ -189,13 +192,16 @@ class Transport:
         again = endpoint.method == "GET" or key is not None or name in _REPEATABLE
         data = json_of(body) if isinstance(body, BaseModel) else body
         deadline = None if self.patience is None else time.monotonic() + self.patience
-        for pause in _pauses():
+        for usual_pause in _pauses():
             try:
                 raw = await self._once(endpoint.method, url, data, key)
                 return cast(T, raw) if kind is Raw else self._parsed(kind, raw.content)
             except PytqError as error:
-                if not _worth_repeating(error, again=again):
+                # A server that was started anew has left another token here.
+                another = error.status == _NO_TOKEN and self._shown.look_again()
+                if not another and not _worth_repeating(error, again=again):
                     raise
+                pause = 0.0 if another else max(usual_pause, error.retry_after or 0.0)
                 if deadline is not None and time.monotonic() + pause > deadline:
                     raise
             await asyncio.sleep(pause)
@@ -209,7 +215,9 @@ class Transport:
         key: str | None,
     ) -> Raw:
         session = self._open_session()
-        headers = {"Content-Type": "application/json"} if data is not None else {}
+        headers = self._shown.headers()
+        if data is not None:
+            headers["Content-Type"] = "application/json"
         if key is not None:
             headers["Idempotency-Key"] = key
         try:
@@ -219,13 +227,23 @@ class Transport:
                 raw = Raw(await response.read(), response.headers)
                 status = response.status
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            why = _why(error.__cause__ or error)
-            raise UnreachableError(self.address, why, unsent=True) from error
+            self._shown.look_again()
+            raise self._unreachable(error, unsent=True) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise UnreachableError(self.address, _why(error), unsent=False) from error
+            raise self._unreachable(error, unsent=False) from error
         if status > _LARGEST_GOOD_STATUS:
-            raise self._refusal(status, raw.content)
+            refusal = self._refusal(status, raw.content)
+            refusal.retry_after = _pause_asked_for(raw.headers)
+            raise refusal
         return raw
+
+    def _unreachable(self, error: Exception, *, unsent: bool) -> PytqError:
+        trouble = credentials.tls_trouble(error, self.address)
+        if trouble is not None:  # no patience helps with that
+            return InsecureError(
+                f"no safe connection to the PYTQ server at {self.address}: {trouble}"
+            )
+        return UnreachableError(self.address, _why(error.__cause__ or error), unsent=unsent)
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -260,7 +278,7 @@ class Transport:
 def _worth_repeating(error: PytqError, *, again: bool) -> bool:
     if isinstance(error, UnreachableError):
         return again or error.unsent
-    return error.status == _BUSY or (again and error.status in _FROM_A_PROXY)
+    return error.status in _NOTHING_CHANGED or (again and error.status in _FROM_A_PROXY)
 
 
 def _pauses() -> Iterator[float]:
@@ -269,6 +287,11 @@ def _pauses() -> Iterator[float]:
         # Jitter, so that a thousand clients do not come back in the same instant.
         yield pause * random.uniform(0.5, 1.5)  # noqa: S311 - nothing secret about a pause
         pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _pause_asked_for(headers: Mapping[str, str]) -> float | None:
+    given = headers.get("Retry-After", "")
+    return min(float(given), _LONGEST_PAUSE) if given.isascii() and given.isdigit() else None
 
 
 def _why(error: BaseException) -> str:

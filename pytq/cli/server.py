@@ -6,7 +6,12 @@ import logging
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+_OPTIONS: Final = (
+    *("host", "port", "data_dir", "lease_seconds", "log_level"),
+    *("tls_cert", "tls_key", "insecure"),
+)
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -24,10 +29,14 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--lease-seconds", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--log-level", help="DEBUG, INFO (default), WARNING or ERROR")
     parser.add_argument(
+        "--tls-cert", type=Path, metavar="FILE", help="serve https with this certificate (PEM)"
+    )
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="and its key")
+    parser.add_argument(
         "--insecure",
         action="store_const",
         const=True,
-        help="listen beyond this machine although anybody who can connect may run commands",
+        help="ask for no tokens: anybody who can connect may run commands on the workers",
     )
     parser.set_defaults(run=run)
 
@@ -39,8 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pytq.schema.problems import PytqError
     from pytq.server.settings import ServerSettings
 
-    names = ("host", "port", "data_dir", "lease_seconds", "log_level", "insecure")
-    given = {name: getattr(arguments, name) for name in names}
+    given = {name: getattr(arguments, name) for name in _OPTIONS}
     try:
         settings = ServerSettings(**{k: v for k, v in given.items() if v is not None})
     except ValidationError as error:

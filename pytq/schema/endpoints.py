@@ -1,23 +1,23 @@
 """Every REST endpoint, declared once: the server's routes, the OpenAPI page and the client read it.
 
 Paths are below `/api/v1`. An endpoint's `query` model gives its query parameters, `body` and
-`answer` its JSON bodies; `raw` marks an answer that is bytes.
+`answer` its JSON bodies; `raw` marks an answer that is bytes; `role` says whom it lets in.
 """
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import Field, TypeAdapter
 
 from pytq.schema import limits, queries
-from pytq.schema.recruit import JobLog, JobView, ProviderView, Recruit
+from pytq.schema.access import Role
+from pytq.schema.access_endpoints import ACCESS
+from pytq.schema.crew_endpoints import CREW
+from pytq.schema.endpoint import Endpoint
 from pytq.schema.tasks import TaskSubmit
-from pytq.schema.text import Model
 from pytq.schema.views import (
     Affected,
     BatchUpdate,
     BatchView,
-    Cleaning,
     Counts,
     EventView,
     ExecutionView,
@@ -25,8 +25,6 @@ from pytq.schema.views import (
     FailureView,
     Followed,
     Page,
-    Pin,
-    ResourceView,
     ServerInfo,
     SignalOrder,
     Standing,
@@ -34,29 +32,11 @@ from pytq.schema.views import (
     TaskUpdate,
     TaskView,
     WaitFor,
-    WorkerUpdate,
-    WorkerView,
 )
 
+__all__ = ["ENDPOINTS", "PREFIX", "Endpoint", "TaskBody", "task_body"]
+
 PREFIX: Final = "/api/v1"
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One REST endpoint."""
-
-    method: str
-    path: str
-    summary: str
-    tag: str
-    answer: Any = None  # a model, or None for an answer without a body
-    place: type[Model] | None = None
-    query: type[Model] | None = None
-    body: Any = None
-    status: int = 200
-    raw: bool = False
-    idempotent_by_key: bool = False  # takes an Idempotency-Key header
-    problems: tuple[int, ...] = ()  # beside those every endpoint may answer with
 
 
 TaskBody = (
@@ -71,6 +51,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "/tasks",
         "Queue one task, or a list of tasks: all of them or none",
         "tasks",
+        role=Role.SUBMITTER,
         answer=Submitted,
         body=TaskBody,
         status=201,
@@ -78,13 +59,20 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         problems=(409,),
     ),
     "list_tasks": Endpoint(
-        "GET", "/tasks", "List tasks", "tasks", answer=Page[TaskView], query=queries.TaskFilter
+        "GET",
+        "/tasks",
+        "List tasks",
+        "tasks",
+        role=Role.VIEWER,
+        answer=Page[TaskView],
+        query=queries.TaskFilter,
     ),
     "count_tasks": Endpoint(
         "GET",
         "/counts",
         "Count tasks by status",
         "tasks",
+        role=Role.VIEWER,
         answer=Counts,
         query=queries.CountsFilter,
     ),
@@ -93,6 +81,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "/tasks/wait",
         "Wait until all of some tasks have ended, or the time is up",
         "tasks",
+        role=Role.VIEWER,
         answer=Standing,
         body=WaitFor,
         problems=(404,),
@@ -102,6 +91,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "/tasks/{task}",
         "Show a task",
         "tasks",
+        role=Role.VIEWER,
         answer=TaskView,
         place=queries.TaskPlace,
         problems=(404,),
@@ -111,6 +101,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "/tasks/{task}",
         "Change a task that is not running",
         "tasks",
+        role=Role.SUBMITTER,
         answer=TaskView,
         place=queries.TaskPlace,
         body=TaskUpdate,
@@ -121,6 +112,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "/tasks/{task}",
         "Delete a task that is not running, with its history",
         "tasks",
+        role=Role.SUBMITTER,
         place=queries.TaskPlace,
         status=204,
         problems=(404, 409),
@@ -130,6 +122,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "/tasks/{task}/cancel",
         "Cancel a task, ending it if it runs",
         "tasks",
+        role=Role.SUBMITTER,
         answer=TaskView,
         place=queries.TaskPlace,
         problems=(404, 409),
@@ -139,6 +132,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "/tasks/{task}/retry",
         "Run an ended task again",
         "tasks",
+        role=Role.SUBMITTER,
         answer=TaskView,
         place=queries.TaskPlace,
         problems=(404, 409),
@@ -148,6 +142,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "/tasks/{task}/follow",
         "Wait for news of a task: status and output",
         "tasks",
+        role=Role.VIEWER,
         answer=Followed,
         place=queries.TaskPlace,
         query=queries.FollowFrom,
@@ -158,6 +153,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "/tasks/{task}/explain",
         "Tell why a task is not running",
         "tasks",
+        role=Role.VIEWER,
         answer=Explanation,
         place=queries.TaskPlace,
         problems=(404,),
@@ -167,6 +163,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "/executions",
         "List executions",
         "executions",
+        role=Role.VIEWER,
         answer=Page[ExecutionView],
         query=queries.ExecutionFilter,
     ),
@@ -175,6 +172,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "/executions/{task}.{attempt}",
         "Show an execution",
         "executions",
+        role=Role.VIEWER,
         answer=ExecutionView,
         place=queries.ExecutionPlace,
         problems=(404,),
@@ -184,6 +182,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "/executions/{task}.{attempt}/{stream}",
         "Read an output stream, byte by byte",
         "executions",
+        role=Role.VIEWER,
         place=queries.StreamPlace,
         query=queries.OutputRange,
         raw=True,
@@ -194,6 +193,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "/executions/{task}.{attempt}/signal",
         "Pause, resume, terminate or kill",
         "executions",
+        role=Role.SUBMITTER,
         answer=ExecutionView,
         place=queries.ExecutionPlace,
         body=SignalOrder,
@@ -201,13 +201,19 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         problems=(404, 409),
     ),
     "list_batches": Endpoint(
-        "GET", "/batches", "List batches with their counts", "batches", answer=list[BatchView]
+        "GET",
+        "/batches",
+        "List batches with their counts",
+        "batches",
+        role=Role.VIEWER,
+        answer=list[BatchView],
     ),
     "get_batch": Endpoint(
         "GET",
         "/batches/{name}",
         "Show a batch",
         "batches",
+        role=Role.VIEWER,
         answer=BatchView,
         place=queries.NamePlace,
         problems=(404,),
@@ -217,6 +223,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "/batches/{name}",
         "Pause a batch or let it go on",
         "batches",
+        role=Role.OPERATOR,
         answer=BatchView,
         place=queries.NamePlace,
         body=BatchUpdate,
@@ -227,6 +234,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "/batches/{name}/cancel",
         "Cancel every open task of a batch",
         "batches",
+        role=Role.OPERATOR,
         answer=Affected,
         place=queries.NamePlace,
         problems=(404,),
@@ -236,6 +244,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "/batches/{name}/retry",
         "Run every failed task of a batch again",
         "batches",
+        role=Role.OPERATOR,
         answer=Affected,
         place=queries.NamePlace,
         problems=(404,),
@@ -245,6 +254,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "/batches/{name}/signal",
         "Pause, resume, terminate or kill every running execution of a batch",
         "batches",
+        role=Role.OPERATOR,
         answer=Affected,
         place=queries.NamePlace,
         body=SignalOrder,
@@ -255,6 +265,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "/batches/{name}/failures",
         "List how the failed tasks of a batch failed, the most frequent way first",
         "batches",
+        role=Role.VIEWER,
         answer=list[FailureView],
         place=queries.NamePlace,
         problems=(404,),
@@ -264,131 +275,28 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "/batches/{name}",
         "Delete a batch and its tasks, if none runs",
         "batches",
+        role=Role.OPERATOR,
         answer=Affected,
         place=queries.NamePlace,
         problems=(404, 409),
     ),
-    "list_workers": Endpoint("GET", "/workers", "List workers", "workers", answer=list[WorkerView]),
-    "get_worker": Endpoint(
-        "GET",
-        "/workers/{name}",
-        "Show a worker",
-        "workers",
-        answer=WorkerView,
-        place=queries.NamePlace,
-        problems=(404,),
-    ),
-    "update_worker": Endpoint(
-        "PATCH",
-        "/workers/{name}",
-        "Tune a worker: concurrency, prefetch, batch, pause, drain",
-        "workers",
-        answer=WorkerView,
-        place=queries.NamePlace,
-        body=WorkerUpdate,
-        problems=(404,),
-    ),
-    "delete_worker": Endpoint(
-        "DELETE",
-        "/workers/{name}",
-        "Forget a worker that is offline; `force` hands on what it still held",
-        "workers",
-        place=queries.NamePlace,
-        query=queries.WorkerRemoval,
-        status=204,
-        problems=(404, 409),
-    ),
-    "list_resources": Endpoint(
-        "GET",
-        "/workers/{name}/resources",
-        "List what a connected worker keeps: resources and images",
-        "workers",
-        answer=list[ResourceView],
-        place=queries.NamePlace,
-        problems=(404, 409),
-    ),
-    "pin_resource": Endpoint(
-        "POST",
-        "/workers/{name}/pin",
-        "Have a connected worker keep a resource or image whatever happens, or no longer",
-        "workers",
-        place=queries.NamePlace,
-        body=Pin,
-        status=204,
-        problems=(404, 409),
-    ),
-    "clean_worker": Endpoint(
-        "POST",
-        "/workers/{name}/clean",
-        "Have a connected worker throw away what it keeps and nothing uses",
-        "workers",
-        place=queries.NamePlace,
-        body=Cleaning,
-        status=204,
-        problems=(404, 409),
-    ),
-    "release_worker": Endpoint(
-        "POST",
-        "/workers/{name}/release",
-        "Drain a worker, wait until it is empty, end it, and give its machine back",
-        "workers",
-        answer=JobView,
-        place=queries.NamePlace,
-        status=201,
-        problems=(404, 409),
-    ),
-    "list_providers": Endpoint(
-        "GET",
-        "/providers",
-        "List who has machines, and which",
-        "recruiting",
-        answer=list[ProviderView],
-    ),
-    "recruit": Endpoint(
-        "POST",
-        "/jobs",
-        "Recruit new workers",
-        "recruiting",
-        answer=JobView,
-        body=Recruit,
-        status=201,
-        problems=(404, 409),
-    ),
-    "list_jobs": Endpoint(
-        "GET", "/jobs", "List jobs, newest first", "recruiting", answer=list[JobView]
-    ),
-    "get_job": Endpoint(
-        "GET",
-        "/jobs/{job}",
-        "Show a job",
-        "recruiting",
-        answer=JobView,
-        place=queries.JobPlace,
-        problems=(404,),
-    ),
-    "get_job_log": Endpoint(
-        "GET",
-        "/jobs/{job}/log",
-        "Read a job's log",
-        "recruiting",
-        answer=JobLog,
-        place=queries.JobPlace,
-        query=queries.LogFrom,
-        problems=(404,),
-    ),
-    "cancel_job": Endpoint(
-        "POST",
-        "/jobs/{job}/cancel",
-        "Cancel a job",
-        "recruiting",
-        answer=JobView,
-        place=queries.JobPlace,
-        problems=(404, 409),
-    ),
     "list_events": Endpoint(
-        "GET", "/events", "List events", "events", answer=Page[EventView], query=queries.EventFilter
+        "GET",
+        "/events",
+        "List events",
+        "events",
+        role=Role.VIEWER,
+        answer=Page[EventView],
+        query=queries.EventFilter,
     ),
     "get_server": Endpoint(
-        "GET", "/server", "What this server is and how it is doing", "server", answer=ServerInfo
+        "GET",
+        "/server",
+        "What this server is and how it is doing",
+        "server",
+        role=Role.VIEWER,
+        answer=ServerInfo,
     ),
+    **CREW,
+    **ACCESS,
 }

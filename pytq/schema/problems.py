@@ -30,6 +30,7 @@ class PytqError(Exception):
 
     status = 500
     code = "error"
+    retry_after: float | None = None  # seconds; then the same may succeed
 
     def __init__(self, message: str, *, field: str | None = None, cure: str | None = None) -> None:
         super().__init__(message)
@@ -71,8 +72,15 @@ class ConflictError(PytqError):
     code = "conflict"
 
 
+class UnauthorizedError(PytqError):
+    """The request shows no token, or none that is known."""
+
+    status = 401
+    code = "unauthorized"
+
+
 class ForbiddenError(PytqError):
-    """The request comes from where none may come from."""
+    """The request comes from where none may come from, or from somebody who may not do this."""
 
     status = 403
     code = "forbidden"
@@ -85,11 +93,37 @@ class TooLargeError(PytqError):
     code = "too_large"
 
 
+class SlowError(PytqError):
+    """The request did not arrive whole in time."""
+
+    status = 408
+    code = "slow"
+
+
+class TooManyError(PytqError):
+    """Too many requests; nothing was changed."""
+
+    status = 429
+    code = "too_many"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        cure: str | None = None,
+        retry_after: float = 1.0,
+    ) -> None:
+        super().__init__(message, field=field, cure=cure)
+        self.retry_after = retry_after
+
+
 class BusyError(PytqError):
     """The database cannot be reached just now; nothing was changed."""
 
     status = 503
     code = "busy"
+    retry_after = 1.0
 
 
 class StorageFullError(PytqError):

@@ -8,7 +8,9 @@ from aiohttp import WSMsgType, web
 from pydantic import ValidationError
 
 from pytq.schema import frames, limits
+from pytq.schema.access import Role
 from pytq.schema.problems import PytqError
+from pytq.server.api.doors import needs
 from pytq.server.dispatcher import Dispatcher
 from pytq.server.fleet import Member
 
@@ -25,6 +27,7 @@ class Links:
         self._dispatcher = dispatcher
         self._sockets: set[web.WebSocketResponse] = set()
 
+    @needs(Role.WORKER)
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
         """Hold one worker's connection for as long as it lasts."""
         socket = web.WebSocketResponse(

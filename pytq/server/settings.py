@@ -20,7 +20,7 @@ class ServerSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PYTQ_", extra="ignore", populate_by_name=True)
 
     host: str = "127.0.0.1"
-    """Where to listen. Beyond loopback only with `insecure`, until there are tokens."""
+    """Where to listen."""
 
     port: Annotated[int, Field(ge=0, le=65535)] = 5000
     """0 takes any free port and says which."""
@@ -31,11 +31,23 @@ class ServerSettings(BaseSettings):
     database_uri: str | None = Field(default=None, validation_alias="SQLALCHEMY_DATABASE_URI")
     """A PostgreSQL (or SQLite) URI; the embedded SQLite below `data_dir` when left out."""
 
+    tls_cert: Path | None = None
+    """The server's certificate with its chain, PEM; read again when it changes and on SIGHUP."""
+
+    tls_key: Path | None = None
+    """The certificate's key, PEM, without a passphrase."""
+
     insecure: bool = False
-    """Listen beyond loopback although anybody who can connect may then run commands."""
+    """Ask nobody for a token: anybody who can connect may then run commands on the workers."""
+
+    requests_per_second: Annotated[float, Field(ge=1)] = limits.REQUESTS_PER_SECOND
+    """How many requests one token may make, in the long run."""
+
+    connections_per_address: Annotated[int, Field(ge=1)] = limits.CONNECTIONS_PER_ADDRESS
+    """How many connections one address may hold; a proxy in front counts as one address."""
 
     allowed_hosts: str = ""
-    """More host names, comma-separated, that browsers may know this server by."""
+    """More host names, comma-separated, that this server may be known by."""
 
     lease_seconds: Annotated[float, Field(ge=10, le=30 * 24 * 3600)] = limits.LEASE_SECONDS
     """How long a worker may be silent before its executions are handed on."""

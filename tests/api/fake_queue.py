@@ -8,7 +8,22 @@ from itertools import count
 from typing import Any, NoReturn
 
 from pytq import __version__
-from pytq.schema.problems import ConflictError, InvalidError, NotFoundError
+from pytq.schema.access import (
+    CallerView,
+    LoginCode,
+    NewCode,
+    NewToken,
+    Role,
+    Session,
+    TokenOrder,
+    TokenView,
+)
+from pytq.schema.problems import (
+    ConflictError,
+    InvalidError,
+    NotFoundError,
+    UnauthorizedError,
+)
 from pytq.schema.queries import (
     CountsFilter,
     EventFilter,
@@ -57,6 +72,7 @@ from pytq.schema.views import (
     WorkerUpdate,
     WorkerView,
 )
+from pytq.server.keyring import calling
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -93,6 +109,7 @@ class FakeQueue:
     workers: dict[str, WorkerView] = field(default_factory=lambda: {"anna": worker_view("anna")})
     keys: dict[str, tuple[str, list[int]]] = field(default_factory=dict)
     calls: list[tuple[Any, ...]] = field(default_factory=list)
+    tokens: dict[str, TokenView] = field(default_factory=dict)
     ids: "count[int]" = field(default_factory=lambda: count(1))
     jobs: dict[int, JobView] = field(default_factory=dict)
 
@@ -336,6 +353,38 @@ class FakeQueue:
             workers_connected=1,
             counts=Counts(),
         )
+
+    async def create_token(self, body: TokenOrder) -> NewToken:
+        if body.name in self.tokens:
+            raise ConflictError(f"there is a token named {body.name}")
+        self.tokens[body.name] = view = TokenView(
+            id=len(self.tokens) + 1,
+            name=body.name,
+            role=body.role,
+            created_at=NOW,
+            created_by="local",
+            expires_at=None,
+            used_at=None,
+        )
+        return NewToken(token=f"pytq_{'x' * 43}", view=view)
+
+    async def list_tokens(self) -> list[TokenView]:
+        return list(self.tokens.values())
+
+    async def revoke_token(self, name: str) -> None:
+        if self.tokens.pop(name, None) is None:
+            missing(f"token {name}")
+
+    async def get_caller(self) -> CallerView:
+        return CallerView(name=calling().name, role=calling().role)
+
+    async def offer_login(self) -> NewCode:
+        return NewCode(code="code", seconds=300.0)
+
+    async def log_in(self, body: LoginCode) -> Session:
+        if body.code != "code":
+            raise UnauthorizedError("this login code is not known", field="code")
+        return Session(token=f"pytq_{'y' * 43}", name="local", role=Role.ADMIN, seconds=60.0)
 
 
 def execution(task: int) -> ExecutionView:

@@ -270,9 +270,12 @@ async def test_broken_http_is_the_senders_mistake(client: Client, head: str) -> 
     answer = await raw_exchange(client, head)
 
     assert re.match(rb"HTTP/1\.[01] 4", answer), answer
+    assert not answer.startswith(b"HTTP/1.1 401 ")
 
 
 async def raw_exchange(client: Client, head: str) -> bytes:
+    line, _, headers = head.partition("\r\n")
+    head = f"{line}\r\nAuthorization: {client.session.headers['Authorization']}\r\n{headers}"
     reader, writer = await asyncio.open_connection(client.host, client.port)
     writer.write(head.encode("latin-1"))
     await writer.drain()

@@ -8,12 +8,16 @@ from aiohttp.test_utils import TestClient, TestServer
 from api_client import Client
 from fake_queue import FakeQueue
 
+from pytq.schema.access import Role
 from pytq.schema.problems import Problem
 from pytq.server.api import add_routes, middlewares
+from pytq.server.api.doors import needs
+from pytq.server.keyring import Keyring
 
 SERVER = "/api/v1/server"
 
 
+@needs(Role.ADMIN)
 async def link(request: web.Request) -> web.WebSocketResponse:
     socket = web.WebSocketResponse()
     await socket.prepare(request)
@@ -23,8 +27,8 @@ async def link(request: web.Request) -> web.WebSocketResponse:
 
 
 @pytest.fixture
-def app(queue: FakeQueue) -> web.Application:
-    app = web.Application(middlewares=middlewares(["pytq.example"]))
+def app(queue: FakeQueue, keyring: Keyring) -> web.Application:
+    app = web.Application(middlewares=middlewares(["pytq.example"], keyring=keyring))
     add_routes(app, queue)
     app.router.add_get("/api/v1/link", link)
     return app
@@ -32,7 +36,8 @@ def app(queue: FakeQueue) -> web.Application:
 
 @pytest.fixture
 async def open_client(queue: FakeQueue) -> AsyncIterator[Client]:
-    app = web.Application(middlewares=middlewares(["0.0.0.0"]))  # noqa: S104 - only a name here
+    names = ["0.0.0.0"]  # noqa: S104 - only a name here
+    app = web.Application(middlewares=middlewares(names, keyring=None))
     add_routes(app, queue)
     async with TestClient(TestServer(app)) as client:
         yield client

@@ -18,7 +18,7 @@ async def test_everything_the_page_loads_is_here(client: Client) -> None:
     addresses = re.findall(r'(?:src|href)="([^"]+)"', html)
 
     assert response.content_type == "text/html"
-    assert len(addresses) == 6
+    assert len(addresses) == 7
     for address in addresses:
         assert re.match(r"/[^/]", address)
         async with client.get(address) as part:

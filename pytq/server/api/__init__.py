@@ -5,9 +5,11 @@ from typing import Any, Final
 
 from aiohttp.typedefs import Middleware
 
+from pytq.server.api.doors import doorkeeper
 from pytq.server.api.errors import show_problems
 from pytq.server.api.guards import guard
 from pytq.server.api.routes import add_routes
+from pytq.server.keyring import Keyring
 
 __all__ = ["HTTP", "add_routes", "middlewares"]
 
@@ -17,7 +19,9 @@ __all__ = ["HTTP", "add_routes", "middlewares"]
 HTTP: Final[dict[str, Any]] = {"auto_decompress": False, "max_line_size": 32 * 1024}
 
 
-def middlewares(bound: Iterable[str] = ()) -> list[Middleware]:
-    """What every request passes, outermost first; `bound` are the hosts the server listens on."""
-    # Tokens are to be checked between the guard and the handlers, as the last of these.
-    return [show_problems, guard(bound)]
+def middlewares(bound: Iterable[str] = (), *, keyring: Keyring | None) -> list[Middleware]:
+    """What every request passes, outermost first; `bound` are the hosts the server listens on.
+
+    Without a keyring nobody needs a token.
+    """
+    return [show_problems, guard(bound), doorkeeper(keyring)]

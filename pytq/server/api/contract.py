@@ -6,6 +6,15 @@ query, the body. It raises `PytqError`s; the API shows them as problems.
 
 from typing import Protocol
 
+from pytq.schema.access import (
+    CallerView,
+    LoginCode,
+    NewCode,
+    NewToken,
+    Session,
+    TokenOrder,
+    TokenView,
+)
 from pytq.schema.queries import (
     CountsFilter,
     EventFilter,
@@ -168,3 +177,21 @@ class QueueContract(Protocol):
 
     async def get_server(self) -> ServerInfo:
         """Tell what this server is and how it is doing."""
+
+    async def create_token(self, body: TokenOrder) -> NewToken:
+        """Make a token."""
+
+    async def list_tokens(self) -> list[TokenView]:
+        """List tokens."""
+
+    async def revoke_token(self, name: str) -> None:
+        """Revoke a token."""
+
+    async def get_caller(self) -> CallerView:
+        """Tell who is calling."""
+
+    async def offer_login(self) -> NewCode:
+        """Make a code that logs a browser in."""
+
+    async def log_in(self, body: LoginCode) -> Session:
+        """Turn a login code into a token."""

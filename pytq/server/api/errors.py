@@ -1,6 +1,7 @@
 """Every error leaves the API in one shape: a `Problem`, with the cure where we know one."""
 
 import logging
+import math
 import secrets
 from http import HTTPStatus
 from typing import Final
@@ -14,11 +15,14 @@ log = logging.getLogger(__name__)
 
 CODES: Final = {
     400: "malformed",
+    401: "unauthorized",
     403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",
+    408: "slow",
     413: "too_large",
     415: "unsupported_media_type",
+    429: "too_many",
 }
 
 
@@ -48,13 +52,18 @@ class MediaTypeError(PytqError):
     code = CODES[415]
 
 
-def answer(problem: Problem) -> web.Response:
+def answer(problem: Problem, retry_after: float | None = None) -> web.Response:
     """A problem as an HTTP response."""
-    return web.Response(
+    response = web.Response(
         status=problem.status,
         body=problem.model_dump_json().encode(),
         content_type="application/json",
     )
+    if retry_after is not None:
+        response.headers["Retry-After"] = str(math.ceil(retry_after))
+    if problem.status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="PYTQ"'
+    return response
 
 
 @web.middleware
@@ -63,7 +72,7 @@ async def show_problems(request: web.Request, handler: Handler) -> web.StreamRes
     try:
         return await handler(request)
     except PytqError as error:
-        return answer(error.as_problem())
+        return answer(error.as_problem(), error.retry_after)
     except web.HTTPException as error:
         return _from_aiohttp(request, error)
     except Exception:

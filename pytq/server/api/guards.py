@@ -63,7 +63,7 @@ def _check_host(request: web.Request, known: frozenset[str], *, any_address: boo
     raise ForbiddenError(
         "this server does not answer to that host name",
         field="Host",
-        cure="use a name or address that `pytq server --host` was given",
+        cure="use a name or address that `pytq server` was given by --host or PYTQ_ALLOWED_HOSTS",
     )
 
 

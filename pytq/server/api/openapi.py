@@ -11,7 +11,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from pytq import __version__
-from pytq.schema import limits
+from pytq.schema import access, limits
 from pytq.schema.endpoints import ENDPOINTS, PREFIX, Endpoint
 from pytq.schema.problems import Problem
 from pytq.schema.text import Model
@@ -29,21 +29,35 @@ TAGS: Final = {
     "recruiting": "Where workers come from, and the server's own long acts",
     "events": "What happened",
     "server": "The server itself",
+    "access": "Who may do what",
 }
 MEANINGS: Final = {
     400: "The request cannot be read",
-    403: "The request comes from a strange host name or another web site's page",
+    401: "No token was shown, or none that is known here",
+    403: "The token's role is too small; or a strange host name, or another web site's page",
     404: "There is no such thing",
+    408: "The body did not arrive in time",
     409: "The thing is not in a state that allows this",
     413: "The body is larger than the server takes",
     415: "The body is compressed or not marked as JSON",
     422: "A value is wrong; `field` tells which",
+    429: "Too many requests; Retry-After tells how long to wait",
     503: "The database cannot be reached just now; nothing was changed",
     507: "The server's disk is full; nothing was changed",
 }
+SCHEMES: Final = {
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "pytq_…",
+        "description": "Made with `pytq token create NAME`. On the server's own machine,"
+        " `pytq token open` opens this page logged in.",
+    }
+}
 PARAMETERS: Final = ("place", "query")
-ALWAYS: Final = (400, 403, 422, 503)
-WITH_BODY: Final = (413, 415)
+ALWAYS: Final = (400, 403, 422, 429, 503)
+WITH_TOKEN: Final = (401,)
+WITH_BODY: Final = (408, 413, 415)
 ON_CHANGE: Final = (507,)
 
 # A role that a type plays: an endpoint's name, and place, query, body or answer.
@@ -91,7 +105,8 @@ def description() -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": paths,
-        "components": {"schemas": definitions},
+        "components": {"schemas": definitions, "securitySchemes": SCHEMES},
+        "security": [{"token": []}],
     }
 
 
@@ -125,15 +140,26 @@ def _operation(name: str, endpoint: Endpoint, schemas: Schemas) -> dict[str, Any
         "operationId": name,
         "tags": [endpoint.tag],
         "summary": endpoint.summary,
+        "description": _whom(endpoint),
         "parameters": _parameters(endpoint),
         "responses": _responses(name, endpoint, schemas),
     }
+    if endpoint.role is None:
+        operation["security"] = []
     if endpoint.body is not None:
         media = {"schema": schemas[name, "body"]}
         if name in EXAMPLES:
             media["examples"] = EXAMPLES[name]
         operation["requestBody"] = {"required": True, "content": {JSON: media}}
     return operation
+
+
+def _whom(endpoint: Endpoint) -> str:
+    if endpoint.role is None:
+        return "Everybody may ask this."
+    if endpoint.role is access.Role.SUBMITTER and endpoint.place:
+        return "A submitter may do this to their own tasks, an operator to any."
+    return f"Needs the role {endpoint.role}."
 
 
 def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
@@ -185,6 +211,7 @@ def _given(field: JsonSchemaValue) -> JsonSchemaValue:
 
 def _responses(name: str, endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
     statuses = {*ALWAYS, *endpoint.problems}
+    statuses |= {*WITH_TOKEN} if endpoint.role is not None else set()
     statuses |= {*WITH_BODY} if endpoint.body is not None else set()
     statuses |= {*ON_CHANGE} if endpoint.method != "GET" else set()
     found = {str(endpoint.status): _success(name, endpoint, schemas)}

@@ -10,6 +10,7 @@ from typing import Final
 
 from aiohttp import web
 
+from pytq.server.api.doors import needs
 from pytq.server.api.openapi import document
 
 Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -27,6 +28,7 @@ class Asset:
     content_type: str
     caching: str
 
+    @needs(None)
     async def serve(self, request: web.Request) -> web.Response:
         """Answer with the file, packed if the browser can unpack it."""
         response = web.Response(
@@ -52,6 +54,7 @@ def _packed(file: str) -> bytes:
     return gzip.compress(_content(file), mtime=0)
 
 
+@needs(None)
 async def _openapi(_request: web.Request) -> web.Response:
     return web.Response(
         body=document(),
@@ -67,6 +70,7 @@ def pages() -> dict[str, Handle]:
         "/favicon.ico": Asset("favicon-32x32.png", "image/png", ASKED_AGAIN).serve,
         "/openapi.json": _openapi,
         "/swagger/page.css": Asset("page.css", "text/css", ASKED_AGAIN).serve,
+        "/swagger/door.js": Asset("door.js", "text/javascript", ASKED_AGAIN).serve,
         "/swagger/start.js": Asset("start.js", "text/javascript", ASKED_AGAIN).serve,
         f"/swagger/{VERSION}/swagger-ui-bundle.js": Asset(
             "swagger-ui-bundle.js", "text/javascript", KEPT

@@ -3,17 +3,18 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
 from multidict import MultiDict
 from pydantic import TypeAdapter
 
+from pytq.schema.access import Role
 from pytq.schema.endpoints import ENDPOINTS, PREFIX, Endpoint
-from pytq.server.api import guards, page
+from pytq.server.api import doors, guards, page
 from pytq.server.api.body import Body, raw_body
 from pytq.server.api.contract import QueueContract
+from pytq.server.api.doors import needs
 from pytq.server.api.strings import NoQuery, Strings, idempotency_key
 
 Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -35,6 +36,7 @@ def add_routes(app: web.Application, queue: QueueContract) -> None:
     for path, handlers in sorted(by_path.items(), key=lambda item: item[0].count("{")):
         _add_path(app, path, handlers)
     app.on_response_prepare.append(guards.add_security_headers)
+    app.on_response_prepare.append(doors.know_socket)
 
 
 def _add_path(app: web.Application, path: str, handlers: dict[str, Handle]) -> None:
@@ -45,13 +47,18 @@ def _add_path(app: web.Application, path: str, handlers: dict[str, Handle]) -> N
     if "GET" in handlers:
         resource.add_route("HEAD", handlers["GET"])
     allowed = {route.method for route in resource}
-    resource.add_route("*", partial(_not_allowed, allowed))
+    resource.add_route("*", _not_allowed(allowed))
 
 
-async def _not_allowed(allowed: set[str], request: web.Request) -> web.StreamResponse:
-    raise web.HTTPMethodNotAllowed(request.method, allowed)
+def _not_allowed(allowed: set[str]) -> Handle:
+    @needs(Role.VIEWER)
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        raise web.HTTPMethodNotAllowed(request.method, allowed)
+
+    return refuse
 
 
+@needs(None)
 async def _healthz(_request: web.Request) -> web.Response:
     return web.json_response({"status": "ok"})
 
@@ -61,6 +68,7 @@ def _handler(name: str, endpoint: Endpoint, queue: QueueContract) -> Handle:
     render = _renderer(endpoint)
     arguments = _submission(endpoint) if endpoint.idempotent_by_key else _arguments(endpoint)
 
+    @needs(endpoint.role)
     async def handle(request: web.Request) -> web.StreamResponse:
         return render(await verb(*await arguments(request)))
 
