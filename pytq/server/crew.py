@@ -1,18 +1,18 @@
 """What people can ask about workers, and the knobs they can turn."""
 
-from typing import Any, Final
+from typing import Any
 
 from pytq.schema.problems import ConflictError, NotFoundError
 from pytq.schema.queries import WorkerRemoval
 from pytq.schema.states import WorkerStatus
 from pytq.schema.views import Cleaning, Pin, ResourceView, WorkerUpdate, WorkerView, moment
 from pytq.server.dispatcher import Dispatcher, clock, settings_of
+from pytq.server.explaining import Mate
 from pytq.server.fleet import Member
+from pytq.server.keyring import actor
+from pytq.server.rules import Needs
 from pytq.server.store import crew, reading
 from pytq.server.store.tables import AnyRow
-
-# Until there are tokens, everybody who can connect is this one person.
-ACTOR: Final = "local"
 
 
 class Crew:
@@ -35,8 +35,9 @@ class Crew:
 
     async def update_worker(self, name: str, body: WorkerUpdate) -> WorkerView:
         """Tune a worker: the wish is stored, and sent at once if the worker is connected."""
+        by = actor()
         row, _ = await self.dispatcher.db.write(
-            lambda conn: crew.tune(conn, clock(), name, body, ACTOR)
+            lambda conn: crew.tune(conn, clock(), name, body, by)
         )
         member = self.dispatcher.fleet.members.get(row.id)
         if member is not None:
@@ -52,8 +53,9 @@ class Crew:
             raise ConflictError(
                 f"worker {name!r} is connected", field="name", cure="stop or drain it first"
             )
+        by = actor()
         _, changes = await self.dispatcher.db.write(
-            lambda conn: crew.forget(conn, clock(), name, ACTOR, force=query.force)
+            lambda conn: crew.forget(conn, clock(), name, by, force=query.force)
         )
         self.dispatcher.told(changes)
 
@@ -68,6 +70,12 @@ class Crew:
     async def clean_worker(self, name: str, body: Cleaning) -> None:
         """Have a worker throw away what it keeps and nothing uses."""
         (await self._connected(name)).clean(body)
+
+    async def mates(self, batch: str) -> list[Mate]:
+        """The workers of a batch, as they look to a task."""
+        rows = await self.dispatcher.db.read(reading.list_workers)
+        members = self.dispatcher.fleet.members
+        return [_mate(row, members.get(row.id)) for row in rows if row.batch == batch]
 
     async def _connected(self, name: str) -> Member:
         worker = await self.get_worker(name)
@@ -105,6 +113,14 @@ def _view(row: AnyRow, member: Member | None, held: tuple[int, int]) -> WorkerVi
     )
 
 
+def _mate(row: AnyRow, member: Member | None) -> Mate:
+    total = Needs(row.cpus, row.memory, row.disk, row.gpus, row.containers)
+    free, held, slots = total, 0, row.concurrency
+    if member is not None:
+        free, held, slots = member.left, len(member.held), member.capacity or row.concurrency
+    return Mate(row.id, row.name, _status(row, member), slots, held, total, free)
+
+
 def _status(row: AnyRow, member: Member | None) -> WorkerStatus:
     if member is None:
         return WorkerStatus.OFFLINE
@@ -120,4 +136,4 @@ class Unfinished:
         raise ConflictError("this is being built")
 
     list_providers = recruit = list_jobs = get_job = get_job_log = cancel_job = _not_yet
-    release_worker = explain_task = signal_batch = list_failures = _not_yet
+    release_worker = _not_yet

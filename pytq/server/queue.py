@@ -8,8 +8,9 @@ from functools import partial
 from typing import Final, TypeVar
 
 from pytq import __version__
+from pytq.schema.access import Role
 from pytq.schema.frames import PROTOCOL
-from pytq.schema.problems import ConflictError, NotFoundError
+from pytq.schema.problems import ConflictError, ForbiddenError, NotFoundError
 from pytq.schema.queries import (
     CountsFilter,
     EventFilter,
@@ -21,12 +22,10 @@ from pytq.schema.queries import (
 from pytq.schema.states import TASK_ENDED, Cause, Phase, Signal, Stream, TaskStatus
 from pytq.schema.tasks import TaskSubmit
 from pytq.schema.views import (
-    Affected,
-    BatchUpdate,
-    BatchView,
     Counts,
     EventView,
     ExecutionView,
+    Explanation,
     Followed,
     OutputPart,
     Page,
@@ -40,25 +39,29 @@ from pytq.schema.views import (
     WaitFor,
     moment,
 )
-from pytq.server.crew import ACTOR, Crew, Unfinished
+from pytq.server.batches import Batches
+from pytq.server.crew import Unfinished
 from pytq.server.dispatcher import Dispatcher, clock
-from pytq.server.store import acting, outputs, reading, submitting
+from pytq.server.explaining import explain
+from pytq.server.keyring import Keyring, actor, calling
+from pytq.server.store import acting, insight, listing, outputs, reading, submitting
 from pytq.server.store.changes import Changes
 from pytq.server.store.database import Connection
 from pytq.server.store.tables import AnyRow
 from pytq.server.store.writer import Verb
+from pytq.server.tokens import Tokens
 
 T = TypeVar("T")
 
 _FOLLOW_BYTES: Final = 256 * 1024
 
 
-class Queue(Crew, Unfinished):
-    """Tasks, executions and batches; workers come with `Crew`."""
+class Queue(Batches, Tokens, Unfinished):
+    """Tasks and executions; the rest comes with `Batches`, `Crew` and `Tokens`."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, dispatcher: Dispatcher, keyring: Keyring | None = None) -> None:
         super().__init__(dispatcher)
-        self._known_batches: set[str] = set()  # spares a statement for each submit
+        self.keyring = keyring or Keyring()
 
     # --- tasks
 
@@ -68,7 +71,7 @@ class Queue(Crew, Unfinished):
         """Queue all of the tasks or none; the same key and hash again change nothing."""
         # Without a key of the caller's own, one of ours keeps a repeated commit harmless.
         key = key or f"server-{secrets.token_hex(16)}"
-        submission = submitting.prepare(tasks, key, body_hash, ACTOR)
+        submission = submitting.prepare(tasks, key, body_hash, actor())
         self.dispatcher.fleet.awaken(submission.batches)
 
         def prepare() -> Verb[tuple[range, bool, Changes]]:
@@ -86,7 +89,7 @@ class Queue(Crew, Unfinished):
 
     async def list_tasks(self, query: TaskFilter) -> Page[TaskView]:
         """List tasks."""
-        return await self._read(lambda conn: reading.list_tasks(conn, query))
+        return await self._read(lambda conn: listing.list_tasks(conn, query))
 
     async def count_tasks(self, query: CountsFilter) -> Counts:
         """Count tasks by status."""
@@ -98,22 +101,26 @@ class Queue(Crew, Unfinished):
 
     async def update_task(self, task: int, body: TaskUpdate) -> TaskView:
         """Change a task that is not running."""
-        await self._act(lambda conn: acting.update(conn, clock(), task, body, ACTOR))
+        by = await self._who_may(task)
+        await self._act(lambda conn: acting.update(conn, clock(), task, body, by))
         return await self.get_task(task)
 
     async def delete_task(self, task: int) -> None:
         """Delete a task that is not running, with its history."""
-        await self._act(lambda conn: acting.delete(conn, clock(), task, ACTOR))
+        by = await self._who_may(task)
+        await self._act(lambda conn: acting.delete(conn, clock(), task, by))
 
     async def cancel_task(self, task: int) -> TaskView:
         """Cancel a task, ending it if it runs."""
-        await self._act(lambda conn: acting.cancel_one(conn, clock(), task, ACTOR))
-        self._order_stop([task])
+        by = await self._who_may(task)
+        await self._act(lambda conn: acting.cancel_one(conn, clock(), task, by))
+        self.dispatcher.fleet.order([task], Signal.TERM)
         return await self.get_task(task)
 
     async def retry_task(self, task: int) -> TaskView:
         """Run an ended task again."""
-        await self._act(lambda conn: acting.retry_one(conn, clock(), task, ACTOR))
+        by = await self._who_may(task)
+        await self._act(lambda conn: acting.retry_one(conn, clock(), task, by))
         return await self.get_task(task)
 
     async def wait_for_tasks(self, body: WaitFor) -> Standing:
@@ -139,6 +146,11 @@ class Queue(Crew, Unfinished):
 
     async def _statuses(self, ids: Sequence[int]) -> dict[int, TaskStatus]:
         return await self._read(lambda conn: reading.statuses(conn, ids))
+
+    async def explain_task(self, task: int) -> Explanation:
+        """Tell why a task is not running."""
+        case = await self._read(lambda conn: insight.case_of(conn, clock(), task))
+        return explain(case, await self.mates(case.batch))
 
     async def follow_task(self, task: int, query: FollowFrom) -> Followed:
         """Wait for news of a task: its status and new output."""
@@ -194,6 +206,7 @@ class Queue(Crew, Unfinished):
 
     async def signal_execution(self, task: int, attempt: int, body: SignalOrder) -> ExecutionView:
         """Pause, resume, terminate or kill."""
+        await self._who_may(task)
         execution = await self.get_execution(task, attempt)
         if execution.ended_at is not None:
             raise ConflictError(f"execution {task}.{attempt} has ended", field="execution")
@@ -209,64 +222,6 @@ class Queue(Crew, Unfinished):
                 cure="try again when it is back",
             )
         return await self.get_execution(task, attempt)
-
-    # --- batches
-
-    async def list_batches(self) -> list[BatchView]:
-        """List batches with their counts."""
-        return await self._read(
-            lambda conn: reading.list_batches(conn, self.dispatcher.fleet.online_by_batch())
-        )
-
-    async def get_batch(self, name: str) -> BatchView:
-        """Show a batch."""
-        online = self.dispatcher.fleet.online_by_batch()
-        found = await self._read(lambda conn: reading.list_batches(conn, online, name))
-        if not found:
-            raise NotFoundError(f"there is no batch {name!r}", field="name")
-        return found[0]
-
-    async def update_batch(self, name: str, body: BatchUpdate) -> BatchView:
-        """Pause a batch or let it go on."""
-        if body.paused is not None:
-            paused = body.paused
-            await self._act(
-                lambda conn: acting.pause_batch(conn, clock(), name, ACTOR, paused=paused)
-            )
-        return await self.get_batch(name)
-
-    async def cancel_batch(self, name: str) -> Affected:
-        """Cancel every open task of a batch."""
-        await self.get_batch(name)
-        running = await self._some_of(name, [TaskStatus.ACTIVE])
-        count = await self._sweep(name, (TaskStatus.WAITING, TaskStatus.PENDING), acting.cancel)
-        if running:
-            await self._act(lambda conn: acting.cancel(conn, clock(), running, ACTOR))
-            self._order_stop(running)
-        return Affected(count=count + len(running))
-
-    async def retry_batch(self, name: str) -> Affected:
-        """Run every failed task of a batch again."""
-        await self.get_batch(name)
-        return Affected(count=await self._sweep(name, (TaskStatus.FAILED,), acting.retry))
-
-    async def delete_batch(self, name: str) -> Affected:
-        """Delete a batch and its tasks, if none runs."""
-        count = await self.dispatcher.db.write(
-            lambda conn: acting.delete_batch(conn, clock(), name, ACTOR),
-            lambda _: self._known_batches.discard(name),
-        )
-        return Affected(count=count)
-
-    async def _sweep(self, name: str, statuses: Sequence[TaskStatus], act: acting.Act) -> int:
-        """Do something to all tasks of a batch, a few thousand to a transaction."""
-        count = 0
-        while True:
-            ids = await self._some_of(name, statuses)
-            if not ids:
-                return count
-            await self._act(partial(_on, act, ids))
-            count += len(ids)
 
     # --- events and the server
 
@@ -290,24 +245,18 @@ class Queue(Crew, Unfinished):
 
     # --- inside
 
-    async def _act(self, verb: acting.Verb) -> None:
-        await self.dispatcher.db.write(verb, self.dispatcher.told)
-
-    def _order_stop(self, tasks: Sequence[int]) -> None:
-        for task in tasks:
-            holder = self.dispatcher.fleet.holder(task)
-            if holder is not None:
-                holder.order(task, Signal.TERM)
-
-    async def _read(self, look: Verb[T]) -> T:
-        return await self.dispatcher.db.read(look)
-
-    async def _some_of(self, batch: str, statuses: Sequence[TaskStatus]) -> list[int]:
-        return await self._read(lambda conn: acting.some_of_batch(conn, batch, statuses))
-
-
-def _on(act: acting.Act, ids: Sequence[int], conn: Connection) -> Changes:
-    return act(conn, clock(), ids, ACTOR)
+    async def _who_may(self, task: int) -> str:
+        """The caller's name, if they may change this task: submitters may change their own."""
+        caller = calling()
+        if caller.role is Role.SUBMITTER:
+            owner = await self._read(lambda conn: reading.owner(conn, task))
+            if owner != caller.name:
+                raise ForbiddenError(
+                    f"task {task} was submitted by {owner or 'somebody else'}",
+                    field="task",
+                    cure="use a token that was made with --role operator",
+                )
+        return caller.name
 
 
 def _news(conn: Connection, task: int, query: FollowFrom) -> tuple[AnyRow, list[OutputPart]]:

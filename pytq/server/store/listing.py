@@ -153,14 +153,14 @@ def _stretches(conn: sa.Connection, wanted: TaskFilter) -> Sequence[Stretch]:
     return [_ALL]
 
 
-def _kinds(conn: sa.Connection, wanted: TaskFilter) -> Sequence[sa.Row[tuple[str, str]]]:
+def _kinds(conn: sa.Connection, wanted: TaskFilter) -> list[tuple[str, str]]:
     """The batches and statuses that are wanted, and of which there are tasks."""
     query = sa.select(task_counts.c.batch, task_counts.c.status).where(task_counts.c.n > 0)
     if wanted.batch is not None:
         query = query.where(task_counts.c.batch == wanted.batch)
     if wanted.status:
         query = query.where(task_counts.c.status.in_(wanted.status))
-    return conn.execute(query).all()
+    return [(row.batch, row.status) for row in conn.execute(query)]
 
 
 def _rest(dialect: str, wanted: TaskFilter) -> list[Clause]:
@@ -180,12 +180,12 @@ def _rest(dialect: str, wanted: TaskFilter) -> list[Clause]:
 
 def _sorted(conn: sa.Connection, wanted: TaskFilter) -> tuple[list[int], str | None]:
     changed = wanted.sort == "changed"
-    key = tasks.c.changed_at if changed else limits.PRIORITY - tasks.c.priority
+    key: sa.ColumnElement[int] = limits.PRIORITY - tasks.c.priority
+    order: list[sa.ColumnElement[Any]] = [tasks.c.priority.desc(), tasks.c.id]
     if changed:
-        order = (key, tasks.c.id) if wanted.oldest_first else (key.desc(), tasks.c.id.desc())
-    else:
-        by = tasks.c.priority
-        order = (by, tasks.c.id.desc()) if wanted.oldest_first else (by.desc(), tasks.c.id)
+        key, order = tasks.c.changed_at, [tasks.c.changed_at.desc(), tasks.c.id.desc()]
+    if wanted.oldest_first:
+        order = [_reversed(each) for each in order]
     query = sa.select(tasks.c.id, key).where(*_all_of(conn.dialect.name, wanted))
     if wanted.after is not None:
         query = query.where(_beyond(key, wanted.after, up=changed == wanted.oldest_first))
@@ -193,6 +193,10 @@ def _sorted(conn: sa.Connection, wanted: TaskFilter) -> tuple[list[int], str | N
     shown = rows[: wanted.limit]
     cursor = f"{shown[-1][1]}.{shown[-1][0]}" if len(rows) > wanted.limit else None
     return [row[0] for row in shown], cursor
+
+
+def _reversed(order: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    return order.element if isinstance(order, sa.UnaryExpression) else order.desc()
 
 
 def _beyond(key: sa.ColumnElement[int], cursor: str, *, up: bool) -> Clause:
