@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from rig import Rig, task
 
-from pytq.schema.queries import CountsFilter
 from pytq.schema.problems import StorageFullError
+from pytq.schema.queries import CountsFilter
 from pytq.server.store.database import Connection, Database
 
 

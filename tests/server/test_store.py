@@ -10,6 +10,7 @@ from rig import Rig, check_counts, hello, task
 from sqlalchemy.exc import IntegrityError
 
 from pytq.schema import limits
+from pytq.schema.problems import ConflictError, InvalidError, NotFoundError
 from pytq.schema.queries import (
     CountsFilter,
     ExecutionFilter,
@@ -18,7 +19,6 @@ from pytq.schema.queries import (
     TaskFilter,
     WorkerRemoval,
 )
-from pytq.schema.problems import ConflictError, InvalidError, NotFoundError
 from pytq.schema.states import Outcome, RunWhen, Signal, Stream, TaskStatus
 from pytq.schema.tasks import Request
 from pytq.schema.views import BatchUpdate, SignalOrder, TaskUpdate, WaitFor, WorkerUpdate

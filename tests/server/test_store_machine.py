@@ -78,7 +78,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(count=st.integers(1, 4), retries=st.integers(0, 2), key=st.sampled_from("abcdef"))
     def submit(self, count: int, retries: int, key: str) -> None:
         """The same key must give the same ids; another body is refused."""
-        wanted = [task(retries=retries) for _ in range(count)]
+        wanted = [task(retries=retries, retry_delay=50.0 * (retries > 1)) for _ in range(count)]
         body = f"{count}/{retries}"
         try:
             answer = self.run(self.rig.queue.submit_tasks(wanted, key, body))
@@ -195,7 +195,18 @@ class StoreMachine(RuleBasedStateMachine):
         self.run(liveness.sweep(31))
 
     @rule()
+    def time_passes(self) -> None:
+        """Every next try is due."""
+        self.run(self.rig.hurry())
+
+    @rule()
+    def balance(self) -> None:
+        """What waits behind busy workers is asked back."""
+        self.rig.dispatcher.balance()
+
+    @rule()
     def restart_server(self) -> None:
+        self.rig.dispatcher.close()
         self.run(self.db.close())
         self.db = self.run(Database.open(self.uri))
         seq = self.rig.seq
