@@ -7,11 +7,13 @@ all that time. This one changes the folder in the child, so that threads do not 
 import ctypes
 import os
 import signal
+import sys
 
 from pytq.worker.keeper.tasks import Message
 
 SETSIGDEF, SETSIGMASK, SETSID = 0x04, 0x08, 0x80  # the same in glibc and musl
 OPAQUE_BYTES = 1024  # of attributes and of file actions: more than any C library needs
+CODEC = sys.getfilesystemencoding(), "surrogateescape"  # what os.fsencode does, but quicker
 RECIPES = 64  # remembered file actions: rooms are used again and again
 APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NOCTTY
 
@@ -63,14 +65,14 @@ class Native:
     def start(self, program: str, argv: list[str], order: Message) -> int:
         """Start a process in a session of its own; returns its pid."""
         place = order["cwd"], order.get("stdin") or os.devnull, order["stdout"], order["stderr"]
-        words = [os.fsencode(word) for word in argv]
-        pairs = [os.fsencode(f"{name}={value}") for name, value in order["env"].items()]
-        if any(b"\0" in word for word in (*words, *pairs)):
+        words = [word.encode(*CODEC) for word in argv]
+        pairs = [f"{name}={value}".encode(*CODEC) for name, value in order["env"].items()]
+        if b"\0" in b"".join((*words, *pairs)):
             raise ValueError("a word or a variable has a NUL in it")
         recipe, pid = self._recipe(place), ctypes.c_int()
         error = self.spawn(
             ctypes.byref(pid),
-            os.fsencode(program),
+            program.encode(*CODEC),
             recipe.actions,
             self.attributes,
             (ctypes.c_char_p * (len(words) + 1))(*words),
