@@ -48,7 +48,8 @@ def _step_failed(
 ) -> None:
     if event.step != execution.step:
         return
-    outcome = Outcome.REFUSED if event.cause is Cause.DISK else Outcome.FAILED
+    elsewhere = event.transient or event.cause is Cause.DISK
+    outcome = Outcome.REFUSED if elsewhere else Outcome.FAILED
     finding = execution.why and verdicts.ENDED_FOR[execution.why]
     finding = finding or verdicts.Finding(outcome, event.cause, event.detail)
     if event.step:

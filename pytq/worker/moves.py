@@ -73,6 +73,7 @@ class StepFailedToStart:
     step: int
     detail: str
     cause: Cause = Cause.COMMAND
+    transient: bool = False  # on another worker, it may well start
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +86,10 @@ class StepExited:
     signal: int | None = None
     cpu: float = 0.0
     memory: int = 0
-    cause: str = ""  # why the keeper ended it; empty when it ended by itself
+    cause: str = ""  # why it was ended, in a word; empty when it ended by itself
     ran: float = 0.0  # seconds
     full: str = ""  # the disk that was full when it failed, in words
+    detail: str = ""  # more about the cause
 
 
 @dataclass(frozen=True, slots=True)

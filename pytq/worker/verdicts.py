@@ -38,6 +38,18 @@ ENDED_FOR: Final = {
     "stopped": STOPPED,
     "vanished": KEEPER_LOST,
     "rebooted": REBOOTED,
+    "dockerd away": Finding(Outcome.LOST, Cause.LOST, "dockerd could not be reached for too long"),
+    "dockerd restarted": Finding(Outcome.LOST, Cause.LOST, "dockerd was restarted under it"),
+    "removed": Finding(Outcome.LOST, Cause.LOST, "its container was removed by somebody else"),
+    "unfed": Finding(
+        Outcome.LOST, Cause.LOST, "the connection broke that brought the command its stdin"
+    ),
+}
+
+# What else can end a container, to be told with a detail of its own.
+FAILED_BY: Final = {
+    "oom": (Cause.OOM, "ran out of memory"),
+    "output": (Cause.OUTPUT, "was ended"),
 }
 
 # What `ignore_error` looks away from: the command's own doing.
@@ -60,8 +72,13 @@ def of_exit(event: StepExited, why: str, steps: int) -> Finding:
         return Finding(
             Outcome.LOST, Cause.DISK, f"{what} failed while there was no room: {event.full}"
         )
+    if event.cause in FAILED_BY:
+        cause, sentence = FAILED_BY[event.cause]
+        return Finding(Outcome.FAILED, cause, f"{what} {sentence}: {event.detail}")
     if event.signal is not None:
-        return Finding(Outcome.FAILED, Cause.SIGNAL, f"{what} was ended by {_name(event.signal)}")
+        code = f" (exit code {event.code})" if event.code else ""
+        detail = f"{what} was ended by {_name(event.signal)}{code}"
+        return Finding(Outcome.FAILED, Cause.SIGNAL, detail)
     if event.code:
         return Finding(Outcome.FAILED, Cause.EXIT, f"{what} ended with exit code {event.code}")
     return SUCCEEDED
