@@ -79,6 +79,7 @@ def _take_waiting(hands: Hands, line: Line) -> None:
     lease = Lease.model_validate_json(line.lease)
     if line.room:
         hands.lived_in[line.ref] = Room(line.room)
+        hands.porter.adopt(line.ref, lease.spec)
     phase = Phase.READY if line.room else Phase.ASSIGNED
     hands.take(moves.Restored(line.ref, lease.spec, phase))
 
@@ -88,6 +89,7 @@ def _take_started(
 ) -> None:
     lease = Lease.model_validate_json(line.lease)
     ended = [message for message in before.values() if message["type"] == "exited"]
+    hands.porter.adopt(line.ref, lease.spec)
     cpu = sum(message["cpu"] for message in ended)
     memory = max((message["rss"] for message in ended), default=0)
     hands.take(moves.Restored(line.ref, lease.spec, Phase.RUNNING, step, since, cpu, memory))
@@ -101,7 +103,7 @@ def _go_on(hands: Hands, line: Line, steps: dict[int, Message]) -> None:
     _take_started(hands, line, last, hands.clock() - ago, before)
     hands.watch(line.ref, room)
     if steps[last]["type"] != "started":
-        hands.take(event_of(line.ref, last, steps[last]))
+        hands.take(event_of(line.ref, last, steps[last], hands.rooms.folder))
 
 
 def _end_unknown(hands: Hands, steps: dict[int, Message]) -> None:

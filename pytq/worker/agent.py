@@ -25,8 +25,8 @@ from pytq.worker.options import WorkerError, WorkerOptions
 from pytq.worker.output import RATE
 from pytq.worker.rooms import FAILED_KEPT, Rooms, remove_trees
 from pytq.worker.runners import process
-from pytq.worker.staging import Stager
-from pytq.worker.staging.file import Files
+from pytq.worker.staging.disk import Ballast
+from pytq.worker.upkeep import Upkeep
 
 __all__ = ["Agent", "WorkerError", "WorkerOptions", "run_worker"]
 
@@ -61,7 +61,8 @@ class Agent:
     def __init__(self, options: WorkerOptions) -> None:
         self.options = options
         host = load.describe(options.home)
-        self.journal = Journal(options.home / "journal.sqlite")
+        ballast = Ballast(options.home)
+        self.journal = Journal(options.home / "journal.sqlite", ballast.drop)
         identity, self._same_boot = self.journal.identify(host.boot)
         settings = WorkerSettings(
             batch=options.batch, concurrency=options.concurrency, prefetch=options.prefetch
@@ -70,12 +71,14 @@ class Agent:
             Machine(settings),
             self.journal,
             Rooms(options.home),
-            Stager(Files(options.file_roots)),
+            options,
             process.Machine(host.cpus, host.memory, options.path),
             clock,
         )
         self.keeping = self.hands.keeping = Keeping(options.home, self._heard, self._keeper_left)
         self.dialogue = Dialogue(options, host, identity, self.hands)
+        self.upkeep = Upkeep(options, self.hands, ballast, self.dialogue.tell)
+        self.dialogue.welcomed = self.upkeep.begin_anew
         self.stopped = asyncio.Event()
         self._leaving = False
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -85,6 +88,7 @@ class Agent:
         try:
             held = await self.keeping.open()
             lines = self.journal.read()
+            self.hands.porter.open()
             left = self.hands.rooms.others(rooms_of(lines, held))  # before new ones are made
             adopt(self.hands, lines, held, same_boot=self._same_boot)
             self.hands.write_down()
@@ -93,6 +97,7 @@ class Agent:
             stop = self._spawn(self.stopped.wait())
             self._spawn(self._tick())
             self._spawn(self._beat())
+            self._spawn(self.upkeep.run())
             await asyncio.wait({link, stop}, return_when=asyncio.FIRST_COMPLETED)
             if self.options.kill_on_exit:
                 await self._end_all()
@@ -168,6 +173,7 @@ class Agent:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.hands.porter.close()
         self.hands.write_down()
         self.keeping.flush()
         self.keeping.close()

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import sqlite3
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from pytq import __version__
@@ -17,6 +17,7 @@ from pytq.worker.link import Frame, Link
 from pytq.worker.load import Machine
 from pytq.worker.options import WorkerOptions
 from pytq.worker.outbox import Entry
+from pytq.worker.staging.disk import look
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Dialogue:
         self._lease_seconds = limits.LEASE_SECONDS
         self._greeted = self._renewed = 0.0
         self._settled = asyncio.Event()
+        self.welcomed: Callable[[], None] = lambda: None  # a server that knows nothing is there
         self._owes_hello = False  # the next report must be sent, news or not
 
     def hello(self) -> frames.Hello:
@@ -100,6 +102,11 @@ class Dialogue:
         elif self.outbox.progress:
             self.link.report_within(PROGRESS_SECONDS)
 
+    def tell(self) -> None:
+        """Have the next report sent at once: what it always says has changed."""
+        self._owes_hello = True
+        self.link.report_within(0)
+
     def beat(self, load: Load) -> None:
         """A sign of life."""
         self.load = load
@@ -112,6 +119,7 @@ class Dialogue:
         self._renew(self._greeted)
         self.outbox.begin_anew([tail for tails in self.hands.tails.values() for tail in tails])
         self._owes_hello = True
+        self.welcomed()
         events: list[moves.Event] = [moves.Fenced(ref) for ref in welcome.fenced]
         self.hands.take(*events, moves.SettingsChanged(welcome.settings))
         for execution in self.machine.executions.values():
@@ -134,6 +142,10 @@ class Dialogue:
         if orders.settings is not None:
             self._owes_hello = True  # to say that they are in effect
             events.append(moves.SettingsChanged(orders.settings))
+        if orders.clean is not None:
+            self.hands.porter.clean(orders.clean)
+        for pin in orders.pins:
+            self.hands.porter.pin(pin)
         if orders.take_back:
             events.append(moves.TookBack(orders.take_back))
         events += [moves.Leased((lease.task, lease.attempt), lease.spec) for lease in accepted]
@@ -158,14 +170,17 @@ class Dialogue:
         except sqlite3.Error as error:
             log.error("leases refused, as the journal cannot be written: %s", error)  # noqa: TRY400 - a full disk needs no traceback
             self.hands.journal.retract()
-            self._refuse(new, str(error))
+            disk = look(self._options.home)
+            if disk.low:
+                self.hands.take(moves.DiskLookedAt(disk.full))
+            self._refuse(new, disk.full if disk.low else str(error))
             return []
         return new
 
     def _refuse(self, leases: Sequence[frames.Lease], why: str) -> None:
         now = self.hands.clock()
+        detail = f"the worker's journal cannot be written: {why}"
         for lease in leases:
-            detail = f"the worker's journal cannot be written: {why}"
             verdict = moves.Verdict(Outcome.REFUSED, now, Cause.DISK, detail)
             self.outbox.add(Entry((lease.task, lease.attempt), verdict))
 

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import sqlite3
-import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from pytq.schema.frames import Ref
@@ -14,12 +14,13 @@ from pytq.worker.journal import Journal
 from pytq.worker.keeping import Keeping, Message
 from pytq.worker.machine import Machine
 from pytq.worker.moves import Event
+from pytq.worker.options import WorkerOptions
 from pytq.worker.outbox import SMALL_BYTES, Entry, Outbox
 from pytq.worker.output import Tail
+from pytq.worker.porter import Porter
 from pytq.worker.rooms import Room, Rooms
 from pytq.worker.runners import process
-from pytq.worker.staging import FULL, Stager, StagingError
-from pytq.worker.staging.file import Stopped
+from pytq.worker.staging.disk import FULL, emptied, look
 
 log = logging.getLogger(__name__)
 
@@ -32,21 +33,20 @@ class Hands:
         machine: Machine,
         journal: Journal,
         rooms: Rooms,
-        stager: Stager,
+        options: WorkerOptions,
         host: process.Machine,
         clock: Callable[[], float],
     ) -> None:
         self.machine = machine
         self.journal = journal
         self.rooms = rooms
-        self.stager = stager
+        self.porter = Porter(options, rooms, self._ported)
         self.host = host
         self.clock = clock
         self.outbox = Outbox()
         self.keeping: Keeping
         self.lived_in: dict[Ref, Room] = {}
         self.tails: dict[Ref, list[Tail]] = {}
-        self.staging: dict[Ref, tuple[asyncio.Future[Any], threading.Event]] = {}
         self.deadlines: dict[Ref, list[asyncio.TimerHandle]] = {}
         self.forgettable: list[str] = []
         self._events: list[Event] = []
@@ -110,7 +110,7 @@ class Hands:
             if kind in ("exited", "failed", "vanished"):
                 task, attempt, step = map(int, message["id"].split("."))
                 if (task, attempt) in self.machine.executions:
-                    events.append(event_of((task, attempt), step, message))
+                    events.append(event_of((task, attempt), step, message, self.rooms.folder))
                 else:
                     self.forgettable.append(message["id"])
             elif kind == "withdrawn":
@@ -128,56 +128,23 @@ class Hands:
         try:
             room = self.lived_in[ref] = self.rooms.take()
         except OSError as error:
-            self.take(moves.StageInFailed(ref, f"no room for it: {error}", Cause.DISK))
+            self.take(moves.StageInFailed(ref, no_room(error, self.rooms.folder), Cause.DISK))
             return
         room.seal = None
-
-        def told(error: StagingError | None) -> Event:
-            if error is not None:
-                return moves.StageInFailed(ref, str(error), error.cause)
-            self.journal.stage(ref, room.path)
-            return moves.StagedIn(ref)
-
-        stop = threading.Event()
-        self._in_thread(ref, stop, told, self.stager.bring, room, spec.mounts, stop)
+        self.porter.bring(ref, spec, room)
 
     def _stage_out(self, action: moves.StageOut) -> None:
-        ref, spec = action.ref, self.machine.executions[action.ref].spec
+        execution = self.machine.executions[action.ref]
+        whole = execution.due is None or execution.due.outcome is Outcome.SUCCEEDED
+        self.porter.carry(action.ref, execution.spec, self.lived_in[action.ref], whole=whole)
 
-        def told(error: StagingError | None) -> Event:
-            if error is not None:
-                return moves.StageOutFailed(ref, str(error))
-            return moves.StagedOut(ref)
-
-        stop = threading.Event()
-        room = self.lived_in[ref]
-        self._in_thread(ref, stop, told, self.stager.carry, room, ref, spec.outputs, stop)
-
-    def _in_thread(
-        self,
-        ref: Ref,
-        stop: threading.Event,
-        told: Callable[[StagingError | None], Event],
-        work: Callable[..., None],
-        *args: Any,
-    ) -> None:
-        future = asyncio.get_running_loop().run_in_executor(None, work, *args)
-        self.staging[ref] = (future, stop)
-
-        def done(future: asyncio.Future[None]) -> None:
-            self.staging.pop(ref, None)
-            error = None if future.cancelled() else future.exception()
-            if error is None or isinstance(error, StagingError):
-                self.take(told(error))
-            elif not isinstance(error, Stopped):
-                log.error("staging of task %d failed in a way of its own", ref[0], exc_info=error)
-                self.take(told(StagingError(f"{type(error).__name__}: {error}", Cause.LOST)))
-
-        future.add_done_callback(done)
+    def _ported(self, event: Event) -> None:
+        if isinstance(event, moves.StagedIn):
+            self.journal.stage(event.ref, self.lived_in[event.ref].path)
+        self.take(event)
 
     def _stop_staging(self, action: moves.StopStaging) -> None:
-        if action.ref in self.staging:
-            self.staging[action.ref][1].set()
+        self.porter.stop(action.ref)
 
     def _start_step(self, action: moves.StartStep) -> None:
         ref = action.ref
@@ -196,7 +163,8 @@ class Hands:
             return
         except OSError as error:
             said = error.strerror or str(error)
-            self.take(not_started(ref, action.step, error.errno or 0, said, error.filename))
+            number, place = error.errno or 0, self.rooms.folder
+            self.take(not_started(ref, action.step, number, said, error.filename, place))
             return
         order["type"], order["id"] = "start", f"{ref[0]}.{ref[1]}.{action.step}"
         if action.ahead:
@@ -264,6 +232,7 @@ class Hands:
     def _close_books(self, ref: Ref) -> Room | None:
         for timer in self.deadlines.pop(ref, ()):
             timer.cancel()
+        self.porter.leave(ref)
         return self.lived_in.pop(ref, None)
 
     def _let_forget(self, ref: Ref, steps: int) -> None:
@@ -271,15 +240,14 @@ class Hands:
 
     def _release(self, ref: Ref, room: Room, outcome: Outcome, sizes: tuple[int, int]) -> None:
         """Make a room free for the next: at once when it is untouched, else after scrubbing."""
+        if self.porter.busy(ref, lambda: self._release(ref, room, outcome, sizes)):
+            return  # something of it is still going on in there
         if self.rooms.give_back(room, sizes):
             return
-        if ref in self.staging:  # its thread is still in there
-            future = self.staging[ref][0]
-            future.add_done_callback(lambda _: self._release(ref, room, outcome, sizes))
-        elif outcome is Outcome.FAILED:
-            self.rooms.keep(room, f"{ref[0]}.{ref[1]}")
+        loop = asyncio.get_running_loop()
+        if outcome is Outcome.FAILED:
+            loop.run_in_executor(None, self.rooms.keep, room, f"{ref[0]}.{ref[1]}")
         else:
-            loop = asyncio.get_running_loop()
             scrubbing = loop.run_in_executor(None, self.rooms.scrub, room)
             scrubbing.add_done_callback(self._scrubbed)
 
@@ -299,10 +267,11 @@ def ref_of(name: str) -> Ref:
     return int(task), int(attempt)
 
 
-def event_of(ref: Ref, step: int, message: Message) -> Event:
-    """What one of the keeper's records says."""
+def event_of(ref: Ref, step: int, message: Message, place: Path) -> Event:
+    """What one of the keeper's records says, of a step whose folders are at `place`."""
     if message["type"] == "failed":
-        return not_started(ref, step, message["errno"], message["message"], message.get("file"))
+        file = message.get("file")
+        return not_started(ref, step, message["errno"], message["message"], file, place)
     if message["type"] == "vanished":
         return moves.StepExited(ref, step, cause="vanished")
     return moves.StepExited(
@@ -314,13 +283,19 @@ def event_of(ref: Ref, step: int, message: Message) -> Event:
         message["rss"],
         message["cause"],
         message["ran"],
+        emptied(place) if message["code"] or message["signal"] else "",
     )
 
 
 def not_started(
-    ref: Ref, step: int, number: int, text: str, what: str | None = None
+    ref: Ref, step: int, number: int, text: str, what: str | None, place: Path
 ) -> moves.StepFailedToStart:
-    """Why a step could not be started, in a sentence."""
-    detail = f"{text}: {what}" if what else text
-    cause = Cause.DISK if number in FULL else Cause.COMMAND
-    return moves.StepFailedToStart(ref, step, detail, cause)
+    """Why a step could not be started, in a sentence; a full disk is that of `place`."""
+    if number in FULL:
+        return moves.StepFailedToStart(ref, step, look(what or place).full, Cause.DISK)
+    return moves.StepFailedToStart(ref, step, f"{text}: {what}" if what else text)
+
+
+def no_room(error: OSError, place: Path) -> str:
+    """Why there is no folder for a task, in a sentence."""
+    return look(place).full if error.errno in FULL else f"no folder can be made for it: {error}"

@@ -7,7 +7,7 @@ ends the tasks too, so `synchronous=NORMAL` is enough.
 
 import sqlite3
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ CREATE TABLE IF NOT EXISTS executions (
     PRIMARY KEY (task, attempt)
 ) WITHOUT ROWID;
 """
+FULL: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,9 @@ class Entry:
 class Journal:
     """The worker's memory on disk."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, relief: Callable[[], bool] = lambda: False) -> None:
+        """`relief` frees some of a full disk, and tells whether there was something to free."""
+        self._relief = relief
         self._db = sqlite3.connect(path, isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
@@ -85,6 +88,14 @@ class Journal:
 
     def commit(self) -> bool:
         """Write down what has gathered; False when that was nothing."""
+        try:
+            return self._commit()
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", None) not in FULL or not self._relief():
+                raise
+        return self._commit()
+
+    def _commit(self) -> bool:
         work: list[tuple[str, list[Any]]] = [
             (
                 "INSERT OR IGNORE INTO executions (task, attempt, lease) VALUES (?, ?, ?)",
@@ -106,7 +117,8 @@ class Journal:
                     self._db.executemany(statement, rows)
             self._db.execute("COMMIT")
         except sqlite3.Error:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # a full disk may have ended it already
+                self._db.execute("ROLLBACK")
             raise
         for _, rows in work:
             rows.clear()

@@ -45,6 +45,9 @@ class WorkerOptions:
     token: str | None = None
     kill_on_exit: bool = False
     file_roots: tuple[Path, ...] = (Path("/"),)  # below these file:// may read and write
+    transfers: int = 32  # files under way at once
+    transfers_per_host: int = 16  # of them from or to one host
+    disk_high: float = 0.9  # of the work directory's disk: beyond, what nobody uses goes
 
     @property
     def home(self) -> Path:

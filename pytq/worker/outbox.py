@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pytq.schema import limits
-from pytq.schema.frames import Chunk, Ended, Progress, Ref, Report
+from pytq.schema.frames import Chunk, Ended, Progress, Ref, Report, Staged
 from pytq.schema.states import Cause, Outcome, Phase, Stream
-from pytq.schema.views import Load
+from pytq.schema.views import Load, ResourceView
 from pytq.worker.moves import TellPhase, Verdict
 from pytq.worker.output import Tail
 from pytq.worker.rooms import Room
@@ -95,13 +95,16 @@ class Outbox:
         self.fresh: dict[Ref, Entry] = {}  # of these, not told on this connection
         self.progress: dict[Ref, TellPhase] = {}
         self.grown: dict[Tail, tuple[Ref, int]] = {}  # running ones with news; bytes allowed
+        self.staging: list[Staged] | None = None  # news of what is on its way
+        self.kept: list[ResourceView] | None = None  # and of what this worker keeps
         self.seq = 0
         self.sent: dict[int, tuple[float, list[tuple[Tail, int]]]] = {}  # by report
 
     @property
     def news(self) -> bool:
         """Whether there is anything to tell."""
-        return bool(self.fresh or self.progress or self.grown)
+        more = self.staging is not None or self.kept is not None
+        return bool(self.fresh or self.progress or self.grown or more)
 
     @property
     def full(self) -> bool:
@@ -176,6 +179,8 @@ class Outbox:
         ]
         self.progress.clear()
         self.sent[self.seq] = (now, ends)
+        staging, self.staging = self.staging, None
+        kept, self.kept = self.kept, None
         return Report(
             seq=self.seq,
             capacity=capacity,
@@ -184,6 +189,8 @@ class Outbox:
             chunks=chunks,
             ended=ended,
             load=load,
+            staging=staging,
+            resources=kept,
         )
 
     @staticmethod

@@ -121,9 +121,10 @@ class Rooms:
         return room
 
     def keep(self, room: Room, name: str) -> None:
-        """Keep the room of a failed execution for people to look into."""
+        """Keep the room of a failed execution for people to look into; not what it shared."""
         place = self.failed / name
         remove_tree(str(place))
+        remove_tree(room.places[tasks.RESOURCE])
         with contextlib.suppress(OSError):
             os.utime(room.path)  # so that age is counted from now
             Path(room.path).rename(place)
@@ -132,11 +133,31 @@ class Rooms:
     def tidy(self) -> None:
         """Drop the rooms of failures that are old or many. Slow: for a thread."""
         self.kept = 0
-        found = sorted(((p.lstat().st_mtime, p) for p in self.failed.iterdir()), reverse=True)
         old = time.time() - FAILED_SECONDS
-        for number, (changed, place) in enumerate(found):
+        for number, (changed, place) in enumerate(reversed(self._failures())):
             if number >= FAILED_KEPT or changed < old:
                 remove_tree(str(place))
+
+    def evict(self, wanted: int | None = None) -> int:
+        """Drop the oldest rooms of failures until so many bytes are free; None: all. Slow.
+
+        Returns how many bytes there were.
+        """
+        freed = 0
+        for _, place in self._failures():
+            if wanted is not None and freed >= wanted:
+                break
+            freed += _bytes_in(place)
+            remove_tree(str(place))
+        return freed
+
+    def _failures(self) -> list[tuple[float, Path]]:
+        """The rooms of failures, the oldest first, each with its time."""
+        found = []
+        for place in self.failed.iterdir():
+            with contextlib.suppress(OSError):  # it may just be going
+                found.append((place.lstat().st_mtime, place))
+        return sorted(found)
 
     def others(self, known: set[str]) -> list[str]:
         """Rooms of the agent before that no execution lives in any more."""
@@ -166,6 +187,17 @@ def remove_trees(paths: list[str]) -> None:
     """Remove several folders."""
     for path in paths:
         remove_tree(path)
+
+
+def _bytes_in(folder: Path) -> int:
+    """What a folder takes of its disk, and nothing else holds."""
+    total = 0
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                found = os.lstat(os.path.join(where, name))  # noqa: PTH118 - there may be many
+                total += found.st_blocks * 512 if found.st_nlink == 1 else 0
+    return total
 
 
 def _unlock(path: str) -> None:

@@ -1,29 +1,27 @@
 """Inputs in, outputs out: whole files or none, and nothing that is not a task's business."""
 
+import asyncio
 import hashlib
 import os
-import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from staging_parts import Yard, at, names
 
+from pytq.fetch import FetchError, FetchFailure
 from pytq.schema.states import Cause
-from pytq.schema.tasks import Mount, Output
-from pytq.worker.rooms import Room, Rooms
-from pytq.worker.staging import Stager, StagingError
-from pytq.worker.staging.file import Files, Stopped
-
-NEVER = threading.Event()
+from pytq.schema.tasks import TaskSpec
+from pytq.worker.rooms import Room
+from pytq.worker.staging import StagingError, outward
 
 
 @pytest.fixture
-def room(tmp_path: Path) -> Room:
-    return Rooms(tmp_path / "home").take()
-
-
-@pytest.fixture
-def stager(tmp_path: Path) -> Stager:
-    return Stager(Files((tmp_path,)))
+async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
+    one = Yard(tmp_path / "home", [tmp_path])
+    await one.resources.open()
+    yield one
+    await one.fetcher.close()
 
 
 @pytest.fixture
@@ -37,50 +35,43 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def names(folder: str) -> list[str]:
-    return sorted(place.name for place in Path(folder).iterdir())
+async def carry(yard: Yard, room: Room, *outputs: dict[str, object], whole: bool = True) -> None:
+    known = {"path": "/output", "directory": True}
+    spec = TaskSpec.model_validate(
+        {"steps": [{"command": "true"}], "outputs": [known | output for output in outputs]}
+    )
+    await yard.outward.carry(yard.job(spec, room, whole=whole))
 
 
-def bring(stager: Stager, room: Room, **mount: object) -> None:
-    stager.bring(room, [Mount.model_validate(mount)], NEVER)
-
-
-def carry(stager: Stager, room: Room, to: Path | str, **output: object) -> None:
-    known = {"path": "/output", "destination": f"file://{to}", "directory": True}
-    stager.carry(room, (7, 1), [Output.model_validate(known | output)], NEVER)
-
-
-def test_a_file_comes_in(stager: Stager, room: Room, data: Path) -> None:
+async def test_a_file_comes_in(yard: Yard, data: Path) -> None:
     """A file is where the task expects it, whole and checked; no temporary file stays."""
     wanted = hashlib.sha256(b"one").hexdigest()
-    bring(
-        stager,
-        room,
-        source=f"file://{data}/a b",
-        path="/input/deep/a",
-        size=3,
-        checksum=f"sha256:{wanted}",
+    room = await yard.bring_mounts(
+        {
+            "source": f"file://{data}/a b",
+            "path": "/input/deep/a",
+            "size": 3,
+            "checksum": f"sha256:{wanted}",
+        }
     )
 
-    assert Path(room.path, "input/deep/a").read_bytes() == b"one"
-    assert names(f"{room.path}/input/deep") == ["a"]
+    assert at(room, "input/deep/a").read_bytes() == b"one"
+    assert names(f"{room.path}/input") == ["deep", "deep/a"]
 
 
-def test_literal_content_comes_in(stager: Stager, room: Room) -> None:
+async def test_literal_content_comes_in(yard: Yard) -> None:
     """Text given with the task becomes a file."""
-    bring(stager, room, content="grüße\n", path="/work/script.sh")
+    room = await yard.bring_mounts({"content": "grüße\n", "path": "/work/script.sh"})
 
-    assert Path(room.work, "script.sh").read_text(encoding="utf-8") == "grüße\n"
+    assert at(room, "work/script.sh").read_text(encoding="utf-8") == "grüße\n"
 
 
-def test_a_folder_comes_in(stager: Stager, room: Room, data: Path) -> None:
+async def test_a_folder_comes_in(yard: Yard, data: Path) -> None:
     """Regular files below a folder come; links are not followed, pipes do not block."""
-    bring(stager, room, source=f"file://{data}/", path="/input", directory=True)
+    mount = {"source": f"file://{data}/", "path": "/input", "directory": True}
+    room = await yard.bring_mounts(mount)
 
-    found = sorted(
-        str(p.relative_to(f"{room.path}/input")) for p in Path(room.path, "input").rglob("*")
-    )
-    assert found == ["a b", "sub", "sub/two"]
+    assert names(f"{room.path}/input") == ["a b", "sub", "sub/two"]
 
 
 @pytest.mark.parametrize(
@@ -92,83 +83,168 @@ def test_a_folder_comes_in(stager: Stager, room: Room, data: Path) -> None:
         ({"source": "file:///proc/self/environ", "path": "/input/x"}, "no place"),
         ({"source": "file:///etc/passwd", "path": "/input/x"}, "outside"),
         ({"source": "file:///DATA/link", "path": "/input/x"}, "outside"),
-        ({"source": "s3://bucket/key", "path": "/input/x"}, "cannot fetch s3://"),
-        ({"source": "file:///DATA/a b|gunzip", "path": "/input/x"}, "gunzip"),
+        ({"source": "file:///DATA/a b|gunzip", "path": "/input/x"}, "cannot be unpacked"),
+        ({"source": "file:///DATA/a b", "path": "/input/x", "actions": ["bake"]}, "no action"),
         ({"source": "file:///DATA/pipe", "path": "/input/x"}, "not a regular file"),
+        ({"source": "file:///DATA/none/", "path": "/input", "directory": True}, "not a folder"),
     ],
 )
-def test_what_cannot_come_names_its_uri(
-    stager: Stager, room: Room, data: Path, mount: dict[str, object], said: str
+async def test_what_cannot_come_names_its_uri(
+    yard: Yard, data: Path, mount: dict[str, object], said: str
 ) -> None:
-    """An input that cannot be had fails with its URI and a reason, leaving no half file."""
+    """An input that cannot be had fails for good, with its URI and a reason, leaving no half."""
     mount["source"] = str(mount["source"]).replace("/DATA", str(data))
+    spec = TaskSpec.model_validate({"steps": [{"command": "true"}], "mounts": [mount]})
+    job = yard.job(spec)
 
     with pytest.raises(StagingError, match=said) as caught:
-        bring(stager, room, **mount)
+        await yard.bring(job)
 
     assert str(mount["source"]) in str(caught.value)
-    assert caught.value.cause is Cause.INPUT
-    assert not names(f"{room.path}/input")
+    assert (caught.value.cause, caught.value.transient) == (Cause.INPUT, False)
+    assert not names(f"{job.room.path}/input")
 
 
-def test_outputs_go_out_whole(stager: Stager, room: Room, tmp_path: Path) -> None:
+async def test_a_place_outside_the_room_is_refused(yard: Yard) -> None:
+    """A path that no task without a container can have is the command's mistake."""
+    with pytest.raises(StagingError, match="/etc/x") as caught:
+        await yard.bring_mounts({"content": "x", "path": "/etc/x"})
+
+    assert caught.value.cause is Cause.COMMAND
+
+
+async def test_what_may_pass_is_told_apart(yard: Yard) -> None:
+    """An input whose server does not answer may come another time, or to another worker."""
+    with pytest.raises(StagingError, match=r"127\.0\.0\.1:9/x") as caught:
+        await yard.bring_mounts({"source": "http://127.0.0.1:9/x", "path": "/input/x"})
+
+    assert (caught.value.cause, caught.value.transient) == (Cause.INPUT, True)
+
+
+async def test_outputs_go_out_whole(yard: Yard, tmp_path: Path) -> None:
     """Everything regular below /output is at its destination; older files there stay."""
-    out = tmp_path / "results" / "run1"
+    room, out = yard.rooms.take(), tmp_path / "results" / "run1"
     out.mkdir(parents=True)
     (out / "older").touch()
-    Path(room.path, "output/sub").mkdir()
-    Path(room.path, "output/sub/two").write_bytes(b"2" * 100_000)
-    Path(room.path, "output/one").write_bytes(b"1")
-    Path(room.path, "output/secret").symlink_to("/etc/passwd")
+    at(room, "output/sub").mkdir()
+    at(room, "output/sub/two").write_bytes(b"2" * 100_000)
+    at(room, "output/one").write_bytes(b"1")
+    at(room, "output/secret").symlink_to("/etc/passwd")
     os.mkfifo(f"{room.path}/output/pipe")
     for _ in range(2):  # the same once more does no harm
-        carry(stager, room, f"{out}/")
+        await carry(yard, room, {"destination": f"file://{out}/"})
 
-    assert sorted(str(p.relative_to(out)) for p in out.rglob("*")) == [
-        "older",
-        "one",
-        "sub",
-        "sub/two",
-    ]
+    assert names(out) == ["older", "one", "sub", "sub/two"]
     assert (out / "sub/two").read_bytes() == b"2" * 100_000
 
 
-def test_a_single_file_goes_out(stager: Stager, room: Room, tmp_path: Path) -> None:
+async def test_a_single_file_goes_out(yard: Yard, tmp_path: Path) -> None:
     """One file may go to a place of its own."""
-    Path(room.path, "output/one").write_bytes(b"1")
-    carry(stager, room, tmp_path / "x" / "uno", path="/output/one", directory=False)
+    room = yard.rooms.take()
+    at(room, "output/one").write_bytes(b"1")
+    destination = f"file://{tmp_path}/x/uno"
+    await carry(yard, room, {"path": "/output/one", "directory": False, "destination": destination})
 
     assert (tmp_path / "x" / "uno").read_bytes() == b"1"
 
 
 @pytest.mark.parametrize(
-    ("to", "said"),
-    [
-        ("file:///proc/x/", "no place"),
-        ("file:///etc/x/", "outside"),
-        ("s3://bucket/x/", "cannot write to s3://"),
-    ],
+    ("to", "said"), [("file:///proc/x/", "no place"), ("file:///etc/x/", "outside")]
 )
-def test_what_cannot_go_names_its_uri(stager: Stager, room: Room, to: str, said: str) -> None:
+async def test_what_cannot_go_names_its_uri(yard: Yard, to: str, said: str) -> None:
     """An output that cannot be made safe fails with its destination and a reason."""
     with pytest.raises(StagingError, match=said) as caught:
-        carry(stager, room, "", destination=to)
+        await carry(yard, yard.rooms.take(), {"destination": to})
 
     assert to in str(caught.value)
+    assert caught.value.cause is Cause.OUTPUT
 
 
-def test_a_missing_output_file_is_an_error(stager: Stager, room: Room, tmp_path: Path) -> None:
-    """A promised output file that is not there is not silently forgotten."""
+async def test_each_output_is_tried(yard: Yard, tmp_path: Path) -> None:
+    """One output that cannot be made safe keeps no other from being safe."""
+    room = yard.rooms.take()
+    at(room, "output/one").write_bytes(b"1")
+    bad, good = {"destination": "file:///etc/x/"}, {"destination": f"file://{tmp_path}/good/"}
+
+    with pytest.raises(StagingError, match=r"outside.*; and 1 more of its 3 outputs"):
+        await carry(yard, room, bad, good, bad)
+    assert names(tmp_path / "good") == ["one"]
+
+
+async def test_a_missing_output_file(yard: Yard, tmp_path: Path) -> None:
+    """A promised output that is not there is an error of a success, and none of a failure."""
+    promised = {
+        "path": "/output/none",
+        "directory": False,
+        "destination": f"file://{tmp_path}/x",
+    }
     with pytest.raises(StagingError, match="No such file"):
-        carry(stager, room, tmp_path / "x", path="/output/none", directory=False)
+        await carry(yard, yard.rooms.take(), promised)
+
+    await carry(yard, yard.rooms.take(), promised, whole=False)
 
 
-def test_staging_stops_when_nobody_waits(stager: Stager, room: Room, data: Path) -> None:
+async def test_an_output_that_is_a_way_out_is_refused(yard: Yard, tmp_path: Path) -> None:
+    """A link in place of an output is not followed out of the task's folders."""
+    room = yard.rooms.take()
+    at(room, "output").rmdir()
+    at(room, "output").symlink_to("/etc")
+
+    with pytest.raises(StagingError, match="link leads out"):
+        await carry(yard, room, {"destination": f"file://{tmp_path}/x/"})
+
+
+async def test_staging_stops_when_nobody_waits(yard: Yard, data: Path) -> None:
     """A cancelled execution's copying ends, and leaves no half file."""
-    stop = threading.Event()
-    stop.set()
-    mount = Mount(source=f"file://{data}/sub/two", path="/input/x")
+    mount = {"source": f"file://{data}/", "path": "/input", "directory": True}
+    spec = TaskSpec.model_validate({"steps": [{"command": "true"}], "mounts": [mount]})
+    job = yard.job(spec)
+    going = asyncio.create_task(yard.bring(job))
+    await asyncio.sleep(0)
+    going.cancel()
+    await asyncio.gather(going, return_exceptions=True)
 
-    with pytest.raises(Stopped):
-        stager.bring(room, [mount], stop)
-    assert not names(f"{room.path}/input")
+    assert going.cancelled()
+    assert not [name for name in names(f"{job.room.path}/input") if name.endswith(".part")]
+
+
+class Away:
+    """A store that does not answer, so many times."""
+
+    def __init__(self, yard: Yard, times: int, kind: FetchFailure) -> None:
+        self.times, self.kind = times, kind
+        self.tried = 0
+        self._put = yard.fetcher.put
+        yard.fetcher.put = self.put  # type: ignore[method-assign]
+
+    async def put(self, place: Path, uri: str, **more: object) -> None:
+        self.tried += 1
+        if self.tried <= self.times:
+            raise FetchError(uri, "not now", self.kind)
+        await self._put(place, uri, **more)  # type: ignore[arg-type]
+
+
+async def test_an_output_waits_for_its_store(
+    yard: Yard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Work that is done is not thrown away because a store is down for a while."""
+    monkeypatch.setattr(outward, "PAUSE", 0.001)
+    room = yard.rooms.take()
+    at(room, "output/one").write_bytes(b"1")
+    away = Away(yard, 5, FetchFailure.UNREACHABLE)
+    await carry(yard, room, {"destination": f"file://{tmp_path}/x/"})
+
+    assert away.tried == 6
+    assert names(tmp_path / "x") == ["one"]
+
+
+@pytest.mark.parametrize("kind", [FetchFailure.DENIED, FetchFailure.CHANGED])
+async def test_an_output_does_not_wait_for_what_will_not_pass(
+    yard: Yard, tmp_path: Path, kind: FetchFailure
+) -> None:
+    """What waiting cannot mend is told at once."""
+    away = Away(yard, 5, kind)
+
+    with pytest.raises(StagingError, match="not now"):
+        await carry(yard, yard.rooms.take(), {"destination": f"file://{tmp_path}/x/"})
+    assert away.tried == 1
