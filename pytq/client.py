@@ -11,6 +11,15 @@ from typing import Any, Final, NamedTuple
 from pydantic_core import to_json
 
 from pytq.schema import limits
+from pytq.schema.access import (
+    CallerView,
+    LoginCode,
+    NewCode,
+    NewToken,
+    Session,
+    TokenOrder,
+    TokenView,
+)
 from pytq.schema.queries import (
     CountsFilter,
     EventFilter,
@@ -299,6 +308,33 @@ class Client(Transport):
     async def get_server(self) -> ServerInfo:
         """What the server is and how it is doing."""
         return await self.call(ServerInfo, "get_server")
+
+
+    # --- who may do what
+
+    async def get_caller(self) -> CallerView:
+        """Who the server takes us for."""
+        return await self.call(CallerView, "get_caller")
+
+    async def list_tokens(self) -> list[TokenView]:
+        """Every token that was not revoked; not what they are."""
+        return await self.call(list[TokenView], "list_tokens")
+
+    async def create_token(self, order: TokenOrder) -> NewToken:
+        """Make a token; the answer is the only time it is shown."""
+        return await self.call(NewToken, "create_token", body=order)
+
+    async def revoke_token(self, name: str) -> None:
+        """Revoke a token; whoever is connected with it is cut off."""
+        await self.call(Raw, "revoke_token", {"name": name})
+
+    async def offer_login(self) -> NewCode:
+        """A code that logs a browser in, once, with our rights."""
+        return await self.call(NewCode, "offer_login")
+
+    async def log_in(self, code: str) -> Session:
+        """What a browser gets for a login code."""
+        return await self.call(Session, "log_in", body=LoginCode(code=code))
 
 
 def _encoded(task: Submission) -> bytes:

@@ -22,7 +22,7 @@ from pytq.arguments import TaskFields, TaskRef, filter_of, id_of, model_of, wish
 from pytq.background import Background, Lazy, Resolver, done, next_of
 from pytq.client import Client, UnreachableError
 from pytq.schema import address, limits
-from pytq.schema.problems import BusyError, PytqError
+from pytq.schema.problems import BusyError, PytqError, TooManyError
 from pytq.schema.queries import ExecutionFilter, OutputRange, TaskFilter
 from pytq.schema.recruit import JobView, ProviderView, Recruit
 from pytq.schema.states import Stream, TaskStatus
@@ -44,6 +44,7 @@ from pytq.schema.views import (
     WorkerUpdate,
     WorkerView,
 )
+from pytq.tokens import Tokens
 
 __all__ = ["Created", "Joined", "PytqError", "Server", "TaskStatus"]
 
@@ -90,7 +91,7 @@ class Created:
         return f"<task {self.id}>" if known else "<a task that waits for the server>"
 
 
-class Server:
+class Server(Tokens):
     """A PYTQ server, in plain calls. Safe to share between threads.
 
     `server` is a host, host:port or URL ($PYTQ_SERVER if left out). `timeout` bounds in seconds
@@ -389,7 +390,7 @@ class Server:
         if not self._behind.unsent:  # otherwise it would overtake what waits
             try:
                 return done(self._behind.run(send(self._client.patient(0))))
-            except BusyError:
+            except (BusyError, TooManyError):
                 pass
             except UnreachableError as error:
                 if not (keyed or error.unsent):

@@ -1,7 +1,10 @@
 """What all tests share: real databases, each test its own."""
 
 import itertools
+import os
+import shutil
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +22,15 @@ settings.register_profile(
 settings.load_profile("pytq")
 
 _numbers = itertools.count(1)
+
+# What servers leave for their user's programs must not touch the real user's.
+_home = tempfile.mkdtemp(prefix="pytq-tests-")
+os.environ["XDG_DATA_HOME"] = _home
+
+
+def pytest_unconfigure() -> None:
+    """Leave nothing behind."""
+    shutil.rmtree(_home, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from typing import Final
 from pydantic import BaseModel, ValidationError
 
 from pytq import arguments
+from pytq.cli.showing import add_credentials
 from pytq.cli.wire import explain, harmless
 from pytq.client import Client
 from pytq.schema import address
@@ -27,13 +28,14 @@ def server(word: str) -> address.Address:
 
 
 def add_server(parser: argparse.ArgumentParser) -> None:
-    """Let a parser take -s SERVER."""
+    """Let a parser take -s SERVER, --token-file and --ca."""
     parser.add_argument(
         "-s",
         "--server",
         type=server,
         help=f"host, host:port or URL (default: $PYTQ_SERVER or {address.DEFAULT_SERVER})",
     )
+    add_credentials(parser)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any, NoReturn
 
 from pytq.cli import wire
+from pytq.cli.showing import add_credentials
 from pytq.schema import address
 
 USAGE_ERROR = 2
@@ -202,6 +203,7 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         type=_server,
         help=f"host, host:port or URL (default: $PYTQ_SERVER or {address.DEFAULT_SERVER})",
     )
+    add_credentials(parser)
     add("-t", "--test", action="store_true", help="show what would be sent, send nothing")
     add("-w", "--wait", action="store_true", help="show its output, exit with its exit code")
 

@@ -16,6 +16,7 @@ COMMANDS = {
     "launch": ("pytq.cli.launch", "queue one command"),
     "task": ("pytq.cli.tasks", "list, show, cancel, retry … tasks, read their output"),
     "batch": ("pytq.cli.batches", "list, show, pause, go, cancel … batches"),
+    "token": ("pytq.cli.tokens", "create, list, revoke tokens; open the web page"),
     "demo": ("pytq.cli.demo", "run a real pipeline on this machine and see what comes out"),
 }
 WORKER_VERBS = frozenset({"list", "show", "set", "pause", "resume", "drain", "forget"})

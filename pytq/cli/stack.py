@@ -32,7 +32,10 @@ _STOP_SECONDS: Final = 20.0
 _KILL_SECONDS: Final = 5.0
 _LOG_LINES: Final = 5
 # `up` and the demo live on SQLite, alone on this machine, whatever else is set up here.
-_NOT_FOR_CHILDREN: Final = frozenset({"SQLALCHEMY_DATABASE_URI", "PYTQ_HOST", "PYTQ_WORK_DIR"})
+_NOT_FOR_US: Final = frozenset(
+    {"SQLALCHEMY_DATABASE_URI", "PYTQ_HOST", "PYTQ_WORK_DIR", "PYTQ_TLS_CERT", "PYTQ_TLS_KEY"}
+    | {"PYTQ_TOKEN", "PYTQ_TOKEN_FILE", "PYTQ_CA"}  # they are for another server
+)
 
 
 class StackError(Exception):
@@ -104,7 +107,6 @@ class Stack:
 
     def _start(self, what: str, *words: str) -> None:
         self.plan.log_dir.mkdir(parents=True, exist_ok=True)
-        environment = {k: v for k, v in os.environ.items() if k not in _NOT_FOR_CHILDREN}
         tell_kernel = self._tell_kernel
         with self._log(what).open("wb") as log:
             self._children[what] = subprocess.Popen(  # noqa: S603 - our own program
@@ -112,7 +114,6 @@ class Stack:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=environment,
                 start_new_session=True,
                 # Safe here: no other thread of ours exists when children are started.
                 preexec_fn=lambda: tell_kernel(_PR_SET_PDEATHSIG, signal.SIGTERM),  # noqa: PLW1509
@@ -192,6 +193,8 @@ def _kernel_call() -> Callable[[int, int], int]:
 @asynccontextmanager
 async def running(plan: Plan) -> AsyncIterator[tuple[Stack, Client]]:
     """Server, worker and a client, for as long as the block lasts."""
+    for name in _NOT_FOR_US:
+        os.environ.pop(name, None)
     stack = Stack(plan)
     try:
         async with Client(plan.server, patience=0) as client:

@@ -6,15 +6,17 @@ launch may.
 
 import http.client
 import json
-import os
 import time
 from typing import Any
 
+from pytq import credentials
 from pytq.schema.address import Address
 
 _PAUSES = (0.1, 0.3, 0.9)  # seconds between attempts
-_NOTHING_CHANGED = (502, 503, 504)  # worth another attempt
+_NOTHING_CHANGED = (429, 502, 503, 504)  # worth another attempt
+_LONGEST_PAUSE = 5.0
 _ERROR = 400
+_NO_TOKEN = 401
 
 
 class UnreachableError(Exception):
@@ -49,30 +51,32 @@ def call(
     Tries again when the connection fails or the server is busy, so a call that changes something
     needs an idempotency `key`.
     """
-    headers = _headers(key)
     for pause in (*_PAUSES, None):
+        asked_for = 0.0
         try:
-            status, data = _once(address, method, path, body, headers, timeout)
+            headers = _headers(address, key)
+            status, data, asked_for = _once(address, method, path, body, headers, timeout)
+        except credentials.CredentialsError as error:
+            raise RefusedError(_NO_TOKEN, str(error)) from error
         except (OSError, http.client.HTTPException) as error:
-            if pause is None:
-                raise UnreachableError(address, _why(error)) from error
+            trouble = credentials.tls_trouble(error, address)
+            if pause is None or trouble is not None:
+                raise UnreachableError(address, trouble or _why(error)) from error
         else:
             if status < _ERROR:
                 return _json(address, data)
             if status not in _NOTHING_CHANGED or pause is None:
                 raise RefusedError(status, _problem(status, data))
-        time.sleep(pause)
+        time.sleep(max(pause, asked_for))
     raise AssertionError  # the last round returns or raises
 
 
-def _headers(key: str | None) -> dict[str, str]:
+def _headers(address: Address, key: str | None) -> dict[str, str]:
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
     if key is not None:
         headers["Idempotency-Key"] = key
-    token = os.environ.get("PYTQ_TOKEN", "").strip()
+    token = credentials.token_for(address)
     if token:
-        if not (token.isascii() and token.isprintable()):
-            raise RefusedError(401, "PYTQ_TOKEN holds characters that no token has; set it anew")
         headers["Authorization"] = f"Bearer {token}"
     return headers
 
@@ -84,15 +88,25 @@ def _once(
     body: bytes | None,
     headers: dict[str, str],
     timeout: float,
-) -> tuple[int, bytes]:
-    kind = http.client.HTTPSConnection if address.secure else http.client.HTTPConnection
-    connection = kind(address.host, address.port, timeout=timeout)
+) -> tuple[int, bytes, float]:
+    host, port = address.host, address.port
+    connection: http.client.HTTPConnection
+    if address.secure:
+        tls = credentials.tls()
+        connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=tls)
+    else:
+        connection = http.client.HTTPConnection(host, port, timeout=timeout)
     try:
         connection.request(method, f"{address.path}/api/v1{path}", body, headers)
         response = connection.getresponse()
-        return response.status, response.read()
+        return response.status, response.read(), _pause_asked_for(response)
     finally:
         connection.close()
+
+
+def _pause_asked_for(response: http.client.HTTPResponse) -> float:
+    given = response.getheader("Retry-After") or ""
+    return min(float(given), _LONGEST_PAUSE) if given.isascii() and given.isdigit() else 0.0
 
 
 def _why(error: Exception) -> str:

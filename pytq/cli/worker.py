@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pytq.cli.showing import add_credentials
 from pytq.schema import address, limits
 
 
@@ -50,6 +51,7 @@ def add_parser(subparsers: Any) -> None:
         type=Path,
         help="where journal and tasks' folders lie (default: $PYTQ_WORK_DIR or a user folder)",
     )
+    add_credentials(parser)
     parser.add_argument(
         "--kill", action="store_true", help="end the running tasks too when the worker is stopped"
     )
@@ -89,7 +91,6 @@ def _options(args: argparse.Namespace) -> Any:
         server=args.server,
         prefetch=args.prefetch,
         work_dir=args.work_dir,
-        token=os.environ.get("PYTQ_TOKEN") or None,
         kill_on_exit=args.kill,
         **given,
     )

@@ -35,7 +35,7 @@ class Dialogue:
         self.hands = hands
         self.machine, self.outbox = hands.machine, hands.outbox
         self.load: Load | None = None  # goes with the next report
-        self.link = Link(options.link, options.token, self.hello, self.report, self.receive)
+        self.link = Link(options.server, options.token, self.hello, self.report, self.receive)
         self._options, self._host, self._identity = options, host, identity
         self._incarnation = uuid.uuid4().hex
         self._lease_seconds = limits.LEASE_SECONDS

@@ -10,7 +10,10 @@ from typing import Final
 import aiohttp
 from pydantic import ValidationError
 
-from pytq.schema import frames, limits
+from pytq import credentials
+from pytq.identity import Shown, tls_for
+from pytq.schema import address, frames, limits
+from pytq.schema.problems import InvalidError
 from pytq.worker.options import WorkerError
 
 log = logging.getLogger(__name__)
@@ -18,6 +21,8 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE: Final = 0.1
 CONNECT_SECONDS: Final = 30.0
 CLOSE_SECONDS: Final = 2.0
+_UNKNOWN: Final = 401
+_NOT_FOR_US: Final = frozenset({_UNKNOWN, 403})
 
 Frame = frames.Welcome | frames.Orders
 
@@ -28,18 +33,22 @@ def text_of(frame: frames.Hello | frames.Report) -> str:
 
 
 class Link:
-    """One connection at a time; `compose` gives the next report, `receive` takes frames."""
+    """One connection at a time; `compose` gives the next report, `receive` takes frames.
+
+    Without a `token` it is looked for anew each time: see `pytq.credentials`.
+    """
 
     def __init__(
         self,
-        url: str,
+        server: str,
         token: str | None,
         hello: Callable[[], frames.Hello],
         compose: Callable[[], frames.Report | None],
         receive: Callable[[Frame], None],
     ) -> None:
-        self.url = url
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._place = address.parse(server)
+        self.url = f"ws{self._place.url.removeprefix('http')}/api/v1/link"
+        self._shown = Shown(self._place, token, credentials.WORKER)
         self._hello = hello
         self._compose = compose
         self._receive = receive
@@ -65,16 +74,30 @@ class Link:
 
     async def run(self) -> None:
         """Stay connected for ever; `WorkerError` when the server will not have this worker."""
+        try:
+            await self._stay()
+        except InvalidError as error:  # of what it was given as token or certificate
+            raise WorkerError(str(error)) from error
+
+    async def _stay(self) -> None:
         pause = FIRST_PAUSE
-        async with aiohttp.ClientSession(headers=self._headers) as session:
+        connector = aiohttp.TCPConnector(ssl=tls_for(self._place))
+        async with aiohttp.ClientSession(connector=connector) as session:
             while True:
                 try:
                     if await self._talk(session):
                         pause = FIRST_PAUSE
-                except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                except aiohttp.WSServerHandshakeError as error:
+                    # A server that was started anew has left another token for us.
+                    if error.status in _NOT_FOR_US and not self._shown.look_again():
+                        raise WorkerError(_unwanted(self._place, error.status)) from error
                     log.warning("no connection to %s: %s", self.url, error)
+                except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                    trouble = credentials.tls_trouble(error, self._place) or error
+                    log.warning("no connection to %s: %s", self.url, trouble)
                 except (ValidationError, TypeError) as error:
                     log.warning("%s said something this worker cannot read: %s", self.url, error)
+                self._shown.look_again()
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - to spread load
                 pause = min(limits.RECONNECT_SECONDS, pause * 2)
 
@@ -83,6 +106,7 @@ class Link:
         async with asyncio.timeout(CONNECT_SECONDS):
             socket = await session.ws_connect(
                 self.url,
+                headers=self._shown.headers(),
                 heartbeat=limits.HEARTBEAT_SECONDS,
                 max_msg_size=limits.FRAME_BYTES,
                 timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
@@ -136,6 +160,17 @@ class Link:
             if self._again:
                 self._again = False
                 self.report_within(0)
+
+
+def _unwanted(place: address.Address, status: int) -> str:
+    if status == _UNKNOWN:
+        why = "it does not know this worker's token, or none was given"
+    else:
+        why = "this token is not a worker's, or it does not answer to that host name"
+    return (
+        f"the server at {place} refuses this worker: {why}; make one there with"
+        " `pytq token create NAME --role worker` and give it by PYTQ_TOKEN or --token-file"
+    )
 
 
 def _turn(frame: frames.Turned) -> None:

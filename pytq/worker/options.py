@@ -10,7 +10,6 @@ from typing import Final
 import platformdirs
 
 from pytq.schema import limits
-from pytq.schema.address import parse
 
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -53,9 +52,3 @@ class WorkerOptions:
     def home(self) -> Path:
         """The work directory."""
         return (self.work_dir or default_work_dir(self.name)).absolute()
-
-    @property
-    def link(self) -> str:
-        """The URL of the server's end of the link."""
-        url = parse(self.server).url
-        return f"ws{url.removeprefix('http')}/api/v1/link"

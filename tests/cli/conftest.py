@@ -81,7 +81,7 @@ def _await_server(address: str, child: subprocess.Popen[bytes], log: Path) -> No
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and child.poll() is None:
         try:
-            urllib.request.urlopen(f"http://{address}/api/v1/server", timeout=5).close()
+            urllib.request.urlopen(f"http://{address}/healthz", timeout=5).close()
         except OSError:
             time.sleep(0.05)
         else:

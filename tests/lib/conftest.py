@@ -32,7 +32,7 @@ class RealServer:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and self._child.poll() is None:
             try:
-                urllib.request.urlopen(f"http://{self.address}/api/v1/server", timeout=5).close()
+                urllib.request.urlopen(f"http://{self.address}/healthz", timeout=5).close()
             except OSError:
                 time.sleep(0.05)
             else:

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import postgres
 
+from pytq import credentials
+from pytq.schema import address
+
 PYTQ = [sys.executable, "-m", "pytq.cli.main"]
 
 
@@ -29,6 +32,11 @@ class System:
             self.env["SQLALCHEMY_DATABASE_URI"] = database_uri
         self.server: subprocess.Popen[bytes] | None = None
         self.workers: list[subprocess.Popen[bytes]] = []
+
+    def headers(self) -> dict[str, str]:
+        """What lets in who runs the tests; another after each start of the server."""
+        token = credentials.token_for(address.parse(self.address))
+        return {"Authorization": f"Bearer {token}"}
 
     def start_server(self) -> None:
         command = [*PYTQ, "server", "--port", str(self.port), "--data-dir", self.folder / "data"]

@@ -22,8 +22,9 @@ async def submit_through_a_crash(system: System) -> dict[str, int]:
         async def submit(number: int) -> None:
             name = f"n{number}"
             body = {"command": ["true"], "name": name}
+            headers = {**system.headers(), "Idempotency-Key": name}
             try:
-                async with session.post(url, json=body, headers={"Idempotency-Key": name}) as reply:
+                async with session.post(url, json=body, headers=headers) as reply:
                     assert reply.status == 201, await reply.text()
                     [one] = (await reply.json())["ids"]
             except (aiohttp.ClientError, OSError):
@@ -50,7 +51,7 @@ async def every_task(system: System) -> list[dict[str, object]]:
     async with aiohttp.ClientSession() as session:
         while True:
             url = f"http://{system.address}/api/v1/tasks?limit=1000{after}"
-            async with session.get(url) as reply:
+            async with session.get(url, headers=system.headers()) as reply:
                 page = await reply.json()
             found += page["items"]
             if page["next"] is None:
@@ -71,7 +72,7 @@ async def test_kill_during_a_thousand_submits(database_uri: str, tmp_path: Path)
             body = {"ids": sorted(answered.values()), "timeout": 25.0}
             for _ in range(3):
                 url = f"http://{system.address}/api/v1/tasks/wait"
-                async with session.post(url, json=body) as reply:
+                async with session.post(url, json=body, headers=system.headers()) as reply:
                     standing = await reply.json()
                 if standing["done"]:
                     break
