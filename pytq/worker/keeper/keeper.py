@@ -12,6 +12,7 @@ import signal
 import socket
 
 from pytq.worker.keeper.agent import Agent, listener
+from pytq.worker.keeper.containers import Guarded
 from pytq.worker.keeper.processes import children, environment_of, kill, place_of, processes
 from pytq.worker.keeper.spawners import Spawners
 from pytq.worker.keeper.tasks import LOG_BYTES, Log, Message, Task, now
@@ -20,6 +21,7 @@ GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL
 IDLE_SECONDS = 10.0  # holding nothing, with no agent: then it ends itself
 TELL_SECONDS = 0.005  # exits may wait so long to be told, while there is more to start
 STARTING_SECONDS = 0.05  # then see what came of starts, should nothing else have woken us
+DYING_SECONDS = 0.2  # look so often for those whose grace is over, with containers to guard too
 LEASE_CHECK_SECONDS = 5.0  # epoll's clock stands still while the machine sleeps
 SIGNALS = {"pause": signal.SIGSTOP, "resume": signal.SIGCONT, "kill": signal.SIGKILL}
 
@@ -33,7 +35,8 @@ class Keeper:
         for end in (self.wake, self.woken):
             end.setblocking(False)
         self.spawners = Spawners(self.woken.fileno())
-        self.past = self.log.read()  # records of the keeper before
+        self.guarded = Guarded()
+        self.past = self.guarded.restore(self.log.read())  # records of the keeper before
         self.tasks: dict[str, Task] = {}
         self.starting: dict[str, Task] = {}  # their pids are not known yet, by id
         self.mains: dict[int, Task] = {}  # running, by pid
@@ -51,7 +54,7 @@ class Keeper:
         self.starts: list[Message] = []
         self.queue: dict[str, Message] = {}  # starts that wait for a slot, first come, first served
         self.slots = 0
-        self.log.rewrite(list(self.past.values()))
+        self.rewrite_log()
 
     def run(self) -> None:
         """Keep, until nothing is held and nobody is there."""
@@ -91,6 +94,7 @@ class Keeper:
         poll.register(connection, select.EPOLLIN)
         held = [task.state() for task in self.tasks.values()]
         held += [record for name, record in self.past.items() if name not in self.tasks]
+        held += self.guarded.states()
         self.told = [json.dumps({"type": "holding", "held": held, "pid": os.getpid()})]
 
     def part(self, poll: select.epoll) -> None:
@@ -269,6 +273,7 @@ class Keeper:
 
     def forget(self, order: Message) -> None:
         """Drop the records of tasks whose outcome the agent has safe."""
+        self.guarded.forget(order["ids"])
         for name in order["ids"]:
             self.past.pop(name, None)
             task = self.tasks.get(name)
@@ -282,7 +287,8 @@ class Keeper:
         """Make the log as short as what is held."""
         held = [{**task.state(), "type": "start"} for task in self.tasks.values()]
         ended = [task.record for task in self.tasks.values() if task.record]
-        self.log.rewrite([*self.past.values(), *held, *ended])
+        guarded = self.guarded.held.values()
+        self.log.rewrite([*self.past.values(), *guarded, *held, *ended])
 
     def shut_down(self, order: Message) -> None:
         """Go as soon as nothing runs; with `kill`, see to it that nothing does."""
@@ -387,6 +393,11 @@ class Keeper:
 
     def check_deadlines(self) -> None:
         """End what outlived its lease, kill what outlived its grace."""
+        if self.guarded.held:
+            self.guarded.check(self.deadline)
+            news = self.guarded.news()
+            self.kept += news
+            self.told += news
         if not self.mains:
             return
         if self.deadline and now() >= self.deadline:
@@ -406,6 +417,8 @@ class Keeper:
             return max(0.0, self.tell_at - now())
         if self.starting:
             return STARTING_SECONDS
+        if self.guarded.busy:
+            return self.guarded.patience(self.deadline) if not self.dying else DYING_SECONDS
         if not self.mains and not self.buried:
             return None if self.agent else max(0.0, self.alone_since + IDLE_SECONDS - now())
         soonest = [task.kill_at for task in self.dying.values()]
@@ -415,7 +428,7 @@ class Keeper:
 
     def may_go(self) -> bool:
         """Whether nobody would miss this process."""
-        if self.busy:
+        if self.busy or self.guarded.busy:
             return False
         alone = self.agent is None and now() - self.alone_since >= IDLE_SECONDS
         return alone or self.leaving
@@ -424,6 +437,7 @@ class Keeper:
 ORDERS = {
     "signal": Keeper.signal,
     "forget": Keeper.forget,
+    "guard": lambda keeper, order: keeper.guarded.take(order),
     "lease": Keeper.lease,
     "slots": Keeper.set_slots,
     "withdraw": Keeper.withdraw,

@@ -97,7 +97,7 @@ class Log:
                     return {}
                 if entry["type"] == "start":
                     records[entry["id"]] = {**entry, "type": "vanished"}
-                elif entry["type"] in ("exited", "failed", "vanished"):
+                elif entry["type"] in ("exited", "failed", "vanished", "guard"):
                     records[entry["id"]] = {**records.get(entry["id"], {}), **entry}
         return records
 
