@@ -37,7 +37,7 @@ def adopt(hands: Hands, lines: list[Line], held: list[Message], *, same_boot: bo
         steps = records.pop(line.ref, {})
         if line.outcome is not None:
             _take_outcome(hands, line, line.outcome)
-            hands.forgettable += [message["id"] for message in steps.values()]
+            _let_forget(hands, steps)
         elif not same_boot:
             _take_started(hands, line, 0, 0.0, {})
             hands.take(moves.StepExited(line.ref, 0, cause="rebooted"))
@@ -52,7 +52,10 @@ def adopt(hands: Hands, lines: list[Line], held: list[Message], *, same_boot: bo
 def reconcile(hands: Hands, held: list[Message]) -> None:
     """The connection to the keeper broke: see what is left of what ran."""
     records, unsent = records_of(held), hands.keeping.unsent
+    hands.containers.guard_again()
     for ref, execution in list(hands.machine.phases[Phase.RUNNING].items()):
+        if (ref, execution.step) in hands.containers.runs:
+            continue
         name = f"{ref[0]}.{ref[1]}.{execution.step}"
         message = records.get(ref, {}).get(execution.step)
         if message is None and name not in unsent:
@@ -102,7 +105,10 @@ def _go_on(hands: Hands, line: Line, steps: dict[int, Message]) -> None:
     before = {step: message for step, message in steps.items() if step != last}
     _take_started(hands, line, last, hands.clock() - ago, before)
     hands.watch(line.ref, room)
-    if steps[last]["type"] != "started":
+    if steps[last]["type"] == "guard":
+        spec = hands.machine.executions[line.ref].spec
+        hands.containers.adopt(line.ref, last, spec, room, steps[last].get("cause", ""))
+    elif steps[last]["type"] != "started":
         hands.take(event_of(line.ref, last, steps[last], hands.rooms.folder))
 
 
@@ -112,4 +118,11 @@ def _end_unknown(hands: Hands, steps: dict[int, Message]) -> None:
             order = {"type": "signal", "id": message["id"], "signal": "kill", "cause": "fenced"}
             hands.keeping.send(order)
         else:
-            hands.forgettable.append(message["id"])
+            _let_forget(hands, {0: message})
+
+
+def _let_forget(hands: Hands, steps: dict[int, Message]) -> None:
+    for message in steps.values():
+        hands.forgettable.append(message["id"])
+        if message["type"] == "guard":
+            hands.containers.know(message["id"])

@@ -16,6 +16,7 @@ from pytq.schema import limits
 from pytq.schema.views import WorkerSettings
 from pytq.worker import load, moves
 from pytq.worker.adoption import adopt, reconcile, rooms_of
+from pytq.worker.containers import Containers
 from pytq.worker.dialogue import Dialogue
 from pytq.worker.hands import Hands
 from pytq.worker.journal import Journal
@@ -77,6 +78,15 @@ class Agent:
         )
         self.keeping = self.hands.keeping = Keeping(options.home, self._heard, self._keeper_left)
         self.dialogue = Dialogue(options, host, identity, self.hands)
+        self.containers = self.hands.containers = Containers(
+            options,
+            identity,
+            self.hands.machine,
+            self.keeping.send,
+            self._happened,
+            self.dialogue.link.start_over,
+        )
+        self.hands.porter.images = self.containers
         self.upkeep = Upkeep(options, self.hands, ballast, self.dialogue.tell)
         self.dialogue.welcomed = self.upkeep.begin_anew
         self.stopped = asyncio.Event()
@@ -88,6 +98,7 @@ class Agent:
         try:
             held = await self.keeping.open()
             lines = self.journal.read()
+            await self.containers.open()
             self.hands.porter.open()
             left = self.hands.rooms.others(rooms_of(lines, held))  # before new ones are made
             adopt(self.hands, lines, held, same_boot=self._same_boot)
@@ -98,6 +109,7 @@ class Agent:
             self._spawn(self._tick())
             self._spawn(self._beat())
             self._spawn(self.upkeep.run())
+            self._spawn(self.containers.watch())
             await asyncio.wait({link, stop}, return_when=asyncio.FIRST_COMPLETED)
             if self.options.kill_on_exit:
                 await self._end_all()
@@ -111,6 +123,10 @@ class Agent:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         return task
+
+    def _happened(self, event: moves.Event) -> None:
+        self.hands.take(event)
+        self.dialogue.speak_up()
 
     def _heard(self, messages: list[Message]) -> None:
         self.hands.hear(messages)
@@ -155,6 +171,7 @@ class Agent:
         self.keeping.flush()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(END_SECONDS):
+                await self.containers.end_all(KILL_GRACE)
                 await self.keeping.gone.wait()
                 await self.keeping.buried()
         self.dialogue.link.report_within(0)
@@ -175,6 +192,7 @@ class Agent:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.hands.porter.close()
         self.hands.write_down()
+        await self.containers.close()
         self.keeping.flush()
         self.keeping.close()
         self.journal.close()

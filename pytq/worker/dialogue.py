@@ -62,6 +62,7 @@ class Dialogue:
             cpus=host.cpus,
             memory=host.memory,
             disk=host.disk,
+            containers=self.hands.containers.there,
             held=[
                 frames.Held(task=execution.ref[0], attempt=execution.ref[1], phase=execution.phase)
                 for execution in self.machine.executions.values()

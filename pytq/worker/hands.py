@@ -10,6 +10,7 @@ from typing import Any
 from pytq.schema.frames import Ref
 from pytq.schema.states import Cause, Outcome, Stream
 from pytq.worker import moves
+from pytq.worker.containers import Containers
 from pytq.worker.journal import Journal
 from pytq.worker.keeping import Keeping, Message
 from pytq.worker.machine import Machine
@@ -45,6 +46,7 @@ class Hands:
         self.clock = clock
         self.outbox = Outbox()
         self.keeping: Keeping
+        self.containers: Containers
         self.lived_in: dict[Ref, Room] = {}
         self.tails: dict[Ref, list[Tail]] = {}
         self.deadlines: dict[Ref, list[asyncio.TimerHandle]] = {}
@@ -89,6 +91,7 @@ class Hands:
             return
         if self.forgettable:
             self.keeping.send({"type": "forget", "ids": self.forgettable})
+            self.containers.forget(self.forgettable)
             self.forgettable = []
             self.keeping.flush()
 
@@ -115,6 +118,8 @@ class Hands:
                     self.forgettable.append(message["id"])
             elif kind == "withdrawn":
                 events += [moves.Withdrawn(ref_of(name)) for name in message["ids"]]
+            elif kind == "guard":
+                self.containers.blame(message["id"], message.get("cause", ""))
             elif kind == "started":
                 events.append(moves.StepStarted(ref_of(message["id"])))
             elif kind == "bad":
@@ -149,13 +154,18 @@ class Hands:
     def _start_step(self, action: moves.StartStep) -> None:
         ref = action.ref
         spec = self.machine.executions[ref].spec
+        share = self.host.share(self.machine.settings.concurrency)
         try:
             room = self.lived_in.get(ref)
             if room is None:
                 room = self.lived_in[ref] = self.rooms.take()
+            if action.step == 0:
+                self.watch(ref, room)
+            if spec.steps[action.step].container is not None:
+                self.containers.start(ref, action.step, spec, room, share)
+                return
             if spec.uid is not None or spec.gid is not None:
                 room.give_to(spec.uid, spec.gid)
-            share = self.host.share(self.machine.settings.concurrency)
             env = process.environment(room, ref, share, self.host.path, spec.uid)
             order = process.order(spec, spec.steps[action.step], room, env)
         except process.CannotRun as error:
@@ -170,8 +180,6 @@ class Hands:
         if action.ahead:
             order["ahead"] = True
         self.keeping.send(order)
-        if action.step == 0:
-            self.watch(ref, room)
 
     def _withdraw(self, action: moves.Withdraw) -> None:
         name = f"{action.ref[0]}.{action.ref[1]}.0"
@@ -185,6 +193,10 @@ class Hands:
         self.tails[ref] = [Tail(Stream.STDOUT, room.stdout), Tail(Stream.STDERR, room.stderr)]
 
     def _send_signal(self, action: moves.SendSignal) -> None:
+        step = self.machine.executions[action.ref].spec.steps[action.step]
+        if step.container is not None:
+            self.containers.signal(action.ref, action.step, action.signal, action.cause)
+            return
         name = f"{action.ref[0]}.{action.ref[1]}.{action.step}"
         order = {"type": "signal", "id": name, "signal": action.signal.value}
         self.keeping.send(order | ({"cause": action.cause} if action.cause else {}))

@@ -55,6 +55,7 @@ class Link:
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._sending: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[bool] | None = None
         self._again = False  # something gathered while the last report was on its way
 
     @property
@@ -71,6 +72,11 @@ class Link:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = loop.call_at(due, self._send)
+
+    def start_over(self) -> None:
+        """Say hello anew: something has changed that only a hello tells."""
+        if self._socket is not None:
+            self._closing = asyncio.create_task(self._socket.close())
 
     async def run(self) -> None:
         """Stay connected for ever; `WorkerError` when the server will not have this worker."""

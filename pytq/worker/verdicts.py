@@ -72,6 +72,11 @@ def of_exit(event: StepExited, why: str, steps: int) -> Finding:
         return Finding(
             Outcome.LOST, Cause.DISK, f"{what} failed while there was no room: {event.full}"
         )
+    return _of_own_end(event, what)
+
+
+def _of_own_end(event: StepExited, what: str) -> Finding:
+    """What it makes of an execution that its command ended without being told to."""
     if event.cause in FAILED_BY:
         cause, sentence = FAILED_BY[event.cause]
         return Finding(Outcome.FAILED, cause, f"{what} {sentence}: {event.detail}")

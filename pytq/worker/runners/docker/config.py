@@ -44,29 +44,29 @@ def name_of(worker: str, ref: Ref, step: int) -> str:
     return f"pytq-{worker[:8]}-{ref[0]}.{ref[1]}.{step}"
 
 
-def labels_of(place: Place, ref: Ref, step: int, sizes: tuple[int, int]) -> dict[str, str]:
-    """What the agent after this one must know of a container."""
+def labels_of(place: Place, ref: Ref, step: int) -> dict[str, str]:
+    """What people, and the agent after this one, must know of a container."""
     return {
         f"{LABELS}worker": place.worker,
         f"{LABELS}task": str(ref[0]),
         f"{LABELS}attempt": str(ref[1]),
         f"{LABELS}step": str(step),
         f"{LABELS}room": place.room,
-        f"{LABELS}sizes": f"{sizes[0]},{sizes[1]}",  # of the files that its output is added to
     }
 
 
 def container(
-    spec: tasks.TaskSpec, step: tasks.Step, ref: Ref, place: Place, share: Share, choices: Choices
+    spec: tasks.TaskSpec, number: int, ref: Ref, place: Place, share: Share, choices: Choices
 ) -> dict[str, Any]:
-    """The body of dockerd's `containers/create`, its PYTQ labels aside."""
+    """The body of dockerd's `containers/create` for one step of a task."""
+    step = spec.steps[number]
     host = _limits(spec, choices.host)
     env = _environment(host, ref, share) | choices.env | step.env
     config: dict[str, Any] = {
         "Image": step.container,
         "Cmd": argv(step.argv, env),
         "Env": [f"{name}={value}" for name, value in env.items()],
-        "Labels": choices.labels,
+        "Labels": choices.labels | labels_of(place, ref, number),
         "HostConfig": host | {"LogConfig": LOG, "Mounts": _mounts(place) + host.get("Mounts", [])},
     }
     if spec.uid is not None or spec.gid is not None:

@@ -180,12 +180,13 @@ class Dockerd:
         path: str,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        data: bytes | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """An answer of any length. aiodocker's own ways decode it, and leave it open when cut."""
         docker = self.docker
         url = f"{docker.docker_host}/{docker.api_version}/{path}"
         async with speaking(None), contextlib.AsyncExitStack() as stack:
-            asked = docker.session.request(method, url, params=params, headers=headers)
+            asked = docker.session.request(method, url, params=params, headers=headers, data=data)
             async with asyncio.timeout(ANSWER_SECONDS):  # until it begins
                 answer = await stack.enter_async_context(asked)
             if answer.status >= BAD_REQUEST:
@@ -216,6 +217,15 @@ class Dockerd:
         wanted = {"fromImage": image} | ({"platform": platform} if platform else {})
         async with self._stream("POST", "images/create", wanted, headers) as answer:
             yield answer.content
+
+    async def import_image(self, name: str, tar: bytes) -> None:
+        """Make an image of a file system."""
+        repository, _, tag = name.rpartition(":")
+        wanted = {"fromSrc": "-", "repo": repository, "tag": tag}
+        async with self._stream("POST", "images/create", wanted, data=tar) as answer:
+            told = await answer.text()
+        if "error" in told:
+            raise DockerError(0, told)
 
     async def remove_image(self, name: str) -> None:
         """Remove an image. `DockerError` 409: a container needs it."""

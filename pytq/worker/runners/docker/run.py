@@ -19,11 +19,13 @@ from aiodocker import DockerError
 from pytq.schema.frames import Ref
 from pytq.schema.states import Cause, Signal
 from pytq.worker.moves import Event, StepExited, StepFailedToStart
+from pytq.worker.rooms import Room
 from pytq.worker.runners.docker import dockerd as api
+from pytq.worker.runners.docker import ownership
 from pytq.worker.runners.docker.config import LABELS
 from pytq.worker.runners.docker.dockerd import Dockerd, DockerdAway, moment, plain
 from pytq.worker.runners.docker.images import Images
-from pytq.worker.runners.docker.output import OutputLost, Sink, Sizes, opened
+from pytq.worker.runners.docker.output import OutputLost, Sink, opened
 from pytq.worker.runners.docker.pulls import NO_ROOM, ImageError
 from pytq.worker.runners.docker.stdin import feed
 from pytq.worker.runners.docker.usage import Usage
@@ -64,7 +66,7 @@ class Gone(Exception):  # noqa: N818 - as above
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One step to be run in a container. `sizes` is given for one that was started earlier."""
+    """One step to be run in a container; `found`: one that was made by an agent before."""
 
     ref: Ref
     step: int
@@ -72,12 +74,14 @@ class Order:
     image: str
     config: dict[str, Any]
     sink: Sink
+    room: Room
     platform: str | None = None
     stdin: str | None = None  # a file of this machine
     fed: str = ""  # a file that says that all of stdin has reached it
     grace: float = GRACE_SECONDS
     memory: int = 0  # its limit in bytes, for the sentence of an OOM
-    sizes: Sizes | None = None
+    found: bool = False
+    given: bool = False  # the task's folders belong to whoever it runs as
 
 
 class Run:
@@ -108,7 +112,7 @@ class Run:
         order = self.order
         try:
             with opened(order.sink):
-                await (self._start() if order.sizes is None else self._find(order.sizes))
+                await (self._find() if order.found else self._start())
                 code = await self._follow()
                 return await self._verdict(code)
         except CannotStart as error:
@@ -148,6 +152,10 @@ class Run:
         except OSError as error:
             detail = f"its output has no place: {error.strerror}: {error.filename}"
             raise CannotStart(detail, Cause.COMMAND) from error
+        await self._have_image()
+        if not order.given:
+            user = order.config.get("User") or self._images.user_of(order.image)
+            ownership.open_up(order.room, user)
         labels = {**order.config["Labels"], f"{LABELS}sizes": f"{before[0]},{before[1]}"}
         config = order.config | {"Labels": labels}
         await self._launch(lambda: self._create(config), START_SECONDS)
@@ -175,24 +183,28 @@ class Run:
                     return
                 if error.status != api.NOT_FOUND:
                     raise
-                await self._pull()
+                self._images.doubt(self.order.image)  # somebody has removed it
+                await self._have_image()
             else:
                 return
         raise CannotStart(f"docker://{self.order.image}: vanished as often as pulled", Cause.IMAGE)
 
-    async def _pull(self) -> None:
-        """The image was here when the inputs were staged; somebody has removed it since."""
-        image = self.order.image
-        self._images.doubt(image)
+    async def _have_image(self) -> None:
+        """It was brought with the inputs, so this is quick, most of the time."""
         try:
-            await self._images.ensure(image, _unheard, self.order.platform)
+            await self._images.ensure(self.order.image, _unheard, self.order.platform)
         except ImageError as error:
             raise CannotStart(str(error), error.cause, transient=not error.permanent) from error
 
-    async def _find(self, sizes: Sizes) -> None:
+    async def _find(self) -> None:
         """Take over a container that an agent before this one has made."""
-        self.order.sink.open(sizes)
         found = await self._show()
+        before = found["Config"]["Labels"].get(f"{LABELS}sizes", "0,0")
+        stdout, _, stderr = before.partition(",")
+        try:
+            self.order.sink.open((int(stdout), int(stderr)))
+        except OSError as error:
+            raise OutputLost(str(error.filename), error) from error
         created = found["State"]["Status"] == "created"
         if created:
             await self._launch(lambda: self._dockerd.start(self.name), AWAY_SECONDS)
@@ -283,7 +295,7 @@ class Run:
 
     async def _verdict(self, code: int) -> Event:
         """What its end means. Success that nothing casts doubt on needs no question."""
-        if code == 0 and not self._cut and self.order.sizes is None:
+        if code == 0 and not self._cut and not self.order.found:
             ran = time.monotonic() - self.running_since
             return self._exited(code, cause=self.cause, ran=ran)
         state = (await self._show())["State"]
