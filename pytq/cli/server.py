@@ -45,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C."""
     from pydantic import ValidationError
 
+    from pytq import redaction
     from pytq.schema.problems import PytqError
     from pytq.server.settings import ServerSettings
 
@@ -59,12 +60,13 @@ def run(arguments: argparse.Namespace) -> int:
     logging.basicConfig(
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    redaction.keep_secrets()
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         asyncio.run(_serve(settings))
     except PytqError as error:
         cure = f"\n  {error.cure}" if error.cure else ""
-        print(f"pytq server: {error}{cure}", file=sys.stderr)
+        print(redaction.redacted(f"pytq server: {error}{cure}"), file=sys.stderr)
         return 1
     return 0
 

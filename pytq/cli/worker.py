@@ -59,10 +59,12 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the worker until it is stopped."""
+    from pytq import redaction
     from pytq.worker.agent import run_worker
     from pytq.worker.options import WorkerError
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    redaction.keep_secrets()
     try:
         return asyncio.run(run_worker(_options(args)))
     except (WorkerError, address.AddressError) as error:

@@ -1,6 +1,8 @@
 """JSON bodies: read within bounds, validated once, refused with a reason."""
 
+import asyncio
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Final, get_args, get_origin
 
 from aiohttp import web
@@ -8,7 +10,13 @@ from pydantic import FailFast, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from pytq.schema import limits
-from pytq.schema.problems import InvalidError, MalformedError, PytqError, TooLargeError
+from pytq.schema.problems import (
+    InvalidError,
+    MalformedError,
+    PytqError,
+    SlowError,
+    TooLargeError,
+)
 from pytq.server.api import explain
 from pytq.server.api.errors import MediaTypeError
 
@@ -39,15 +47,38 @@ async def raw_body(request: web.Request) -> bytes:
 
 
 async def _read(request: web.Request) -> bytes:
-    raw = bytearray()
     try:
-        async for chunk in request.content.iter_any():
-            raw += chunk
-            if len(raw) > limits.BODY_BYTES:
-                raise _too_large()
+        if request.content.is_eof():  # it came in one piece, as almost all do
+            return await _gather(request, lambda: None)
+        return await _gather_in_time(request)
     except web.RequestPayloadError:
         raise MalformedError("the body did not arrive whole") from None
+
+
+async def _gather(request: web.Request, came: Callable[[], None]) -> bytes:
+    raw = bytearray()
+    async for chunk in request.content.iter_any():
+        raw += chunk
+        came()
+        if len(raw) > limits.BODY_BYTES:
+            raise _too_large()
     return bytes(raw)
+
+
+async def _gather_in_time(request: web.Request) -> bytes:
+    """Whoever sends a byte now and then holds nothing here for long."""
+    clock = asyncio.get_running_loop().time
+    end = clock() + limits.BODY_SECONDS
+    try:
+        async with asyncio.timeout(limits.BODY_STALL_SECONDS) as patience:
+            return await _gather(
+                request,
+                lambda: patience.reschedule(min(end, clock() + limits.BODY_STALL_SECONDS)),
+            )
+    except TimeoutError:
+        raise SlowError(
+            "the body did not arrive in time", cure="send it again, in smaller parts"
+        ) from None
 
 
 def _too_large() -> TooLargeError:

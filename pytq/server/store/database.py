@@ -106,10 +106,17 @@ class Database:
             cure="stop that one first, or give this one its own --data-dir or database",
         )
         if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock_file = os.open(
-                f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-            )
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self._lock_file = os.open(
+                    f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+                )
+            except OSError as error:
+                raise InvalidError(
+                    f"cannot keep the queue in {self._path.parent}: {error.strerror}",
+                    field="data_dir",
+                    cure="give a folder of your own with --data-dir",
+                ) from error
             try:
                 fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
