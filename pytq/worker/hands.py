@@ -135,7 +135,7 @@ class Hands:
         except OSError as error:
             self.take(moves.StageInFailed(ref, no_room(error, self.rooms.folder), Cause.DISK))
             return
-        room.seal = None
+        room.touched = True
         self.porter.bring(ref, spec, room)
 
     def _stage_out(self, action: moves.StageOut) -> None:
@@ -222,7 +222,7 @@ class Hands:
             else:
                 for tail in entry.tails:
                     tail.keep()
-                self._release(ref, room, verdict.outcome, entry.sizes)
+                self._release(ref, room, verdict.outcome)
         self.outbox.add(entry)
         self.journal.end(ref, entry.dump(), entry.room.path if entry.room else None)
         self._let_forget(ref, action.steps)
@@ -238,7 +238,7 @@ class Hands:
         else:
             self._let_forget(ref, action.steps)
         if room is not None:
-            self._release(ref, room, outcome, room.sizes())
+            self._release(ref, room, outcome)
         self.journal.drop(ref)
 
     def _close_books(self, ref: Ref) -> Room | None:
@@ -250,11 +250,11 @@ class Hands:
     def _let_forget(self, ref: Ref, steps: int) -> None:
         self.forgettable += [f"{ref[0]}.{ref[1]}.{step}" for step in range(steps)]
 
-    def _release(self, ref: Ref, room: Room, outcome: Outcome, sizes: tuple[int, int]) -> None:
+    def _release(self, ref: Ref, room: Room, outcome: Outcome) -> None:
         """Make a room free for the next: at once when it is untouched, else after scrubbing."""
-        if self.porter.busy(ref, lambda: self._release(ref, room, outcome, sizes)):
+        if self.porter.busy(ref, lambda: self._release(ref, room, outcome)):
             return  # something of it is still going on in there
-        if self.rooms.give_back(room, sizes):
+        if self.rooms.give_back(room):
             return
         loop = asyncio.get_running_loop()
         if outcome is Outcome.FAILED:

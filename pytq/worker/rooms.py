@@ -1,13 +1,11 @@
 """One folder per execution, without paying for it each time.
 
-A room that a task left untouched is used again as it is. Whether it was touched is read from the
-times of its directories: they are set to a random moment long past, and anything created or
-deleted in one of them sets them to the present.
+A room that a task left untouched is used again as it is. Whether it was, the kernel tells: its
+folders and streams are watched. A room that cannot be watched counts as touched.
 """
 
 import contextlib
 import os
-import random
 import shutil
 import stat
 import time
@@ -15,19 +13,19 @@ from pathlib import Path
 from typing import Final
 
 from pytq.schema import tasks
+from pytq.worker.lookout import Lookout
 
 FAILED_KEPT: Final = 100
 FAILED_SECONDS: Final = 24 * 3600.0
 FOLDERS: Final = ("", "/work", "/input", "/output", "/resource", "/tmp")  # noqa: S108 - below a room
 STREAMS: Final = ("/stdout", "/stderr")
-
-Seal = tuple[tuple[int, int, int, int, int], ...]
+NOTHING: Final = (0, 0)
 
 
 class Room:
     """The folder of one execution at a time."""
 
-    __slots__ = ("path", "places", "seal", "stderr", "stdout", "work")
+    __slots__ = ("_lookout", "path", "places", "stderr", "stdout", "touched", "work", "written")
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -35,22 +33,27 @@ class Room:
         self.stdout = f"{path}/stdout"
         self.stderr = f"{path}/stderr"
         self.places = {virtual: path + virtual for virtual in tasks.ROOMS}
-        self.seal: Seal | None = None  # None: somebody has been in it
+        self.touched = True  # somebody may have put something into it, or taken something out
+        self.written = True  # or written to stdout or stderr
+        self._lookout: Lookout | None = None
 
-    def furnish(self) -> None:
-        """Make what a task expects to find."""
-        past = random.randrange(10**9) * 10**9 + random.randrange(10**9)  # noqa: S311 - no secret
+    def furnish(self, lookout: Lookout) -> None:
+        """Make what a task expects to find, and watch it."""
         for folder in FOLDERS:
             Path(self.path + folder).mkdir(mode=0o755, parents=True, exist_ok=True)
         for stream in STREAMS:
             Path(self.path + stream).touch(mode=0o644)
-        for folder in FOLDERS:
-            os.utime(self.path + folder, ns=(past, past))
-        self.seal = self._look()
+        folders = [self.path + folder for folder in FOLDERS]
+        lookout.listen()  # to what is left to hear of the time before
+        self.touched = self.written = False
+        if lookout.watch(self, folders, (self.stdout, self.stderr)):
+            self._lookout = lookout
+        else:
+            self.touched = True
 
     def give_to(self, uid: int | None, gid: int | None) -> None:
         """Let another user live here; the room is built anew afterwards."""
-        self.seal = None
+        self.touched = True
         for place in (*FOLDERS[1:], *STREAMS):
             os.chown(
                 self.path + place,
@@ -59,26 +62,25 @@ class Room:
                 follow_symlinks=False,
             )
 
-    @property
-    def untouched(self) -> bool:
-        """Whether nothing was put into it, stdout and stderr aside."""
-        return self.seal is not None and self.seal == self._look()
-
     def sizes(self) -> tuple[int, int]:
         """How many bytes of stdout and stderr there are."""
+        if self._lookout is not None:
+            self._lookout.listen()
+            if not (self.written or self.touched):
+                return NOTHING
         return size_of(self.stdout), size_of(self.stderr)
 
-    def empty_streams(self) -> None:
-        """Make an untouched room as good as new."""
-        for stream in (self.stdout, self.stderr):
-            os.truncate(stream, 0)
-
-    def _look(self) -> Seal | None:
-        try:
-            found = [os.lstat(self.path + folder) for folder in FOLDERS]
-        except OSError:
-            return None
-        return tuple((s.st_mtime_ns, s.st_ctime_ns, s.st_mode, s.st_nlink, s.st_uid) for s in found)
+    def is_as_new(self) -> bool:
+        """Make it so, if only its streams were written to; False when more has happened."""
+        if self._lookout is None:
+            return False
+        self._lookout.listen()
+        if self.written and not self.touched:
+            for stream in (self.stdout, self.stderr):
+                os.truncate(stream, 0)
+            self._lookout.listen()  # to ourselves
+            self.written = False
+        return not self.touched
 
 
 class Rooms:
@@ -90,6 +92,7 @@ class Rooms:
         self.failed = home / "failed"
         for folder in (self.folder, self.failed):
             folder.mkdir(parents=True, exist_ok=True)
+        self.lookout = Lookout()
         self.free: list[Room] = []
         self.kept = 0  # since the last tidying
         self._number = max(
@@ -102,22 +105,20 @@ class Rooms:
             return self.free.pop()
         self._number += 1
         room = Room(f"{self.folder}/{self._number}")
-        room.furnish()
+        room.furnish(self.lookout)
         return room
 
-    def give_back(self, room: Room, sizes: tuple[int, int]) -> bool:
+    def give_back(self, room: Room) -> bool:
         """Take an untouched room back at once; False when it must be scrubbed first."""
-        if not room.untouched:
+        if not room.is_as_new():
             return False
-        if any(sizes):
-            room.empty_streams()
         self.free.append(room)
         return True
 
     def scrub(self, room: Room) -> Room:
         """Empty a room, whatever was left in it. Slow: for a thread."""
         remove_tree(room.path)
-        room.furnish()
+        room.furnish(self.lookout)
         return room
 
     def keep(self, room: Room, name: str) -> None:

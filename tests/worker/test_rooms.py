@@ -23,7 +23,7 @@ def test_an_untouched_room_is_used_again(rooms: Rooms) -> None:
     room = rooms.take()
     Path(room.stdout).write_text("hello")
 
-    assert rooms.give_back(room, room.sizes())
+    assert rooms.give_back(room)
     assert rooms.take() is room
     assert room.sizes() == (0, 0)
 
@@ -49,9 +49,9 @@ def test_a_touched_room_is_noticed_and_scrubbed(rooms: Rooms, deed: object) -> N
     room = rooms.take()
     deed(room)  # type: ignore[operator]
 
-    assert not rooms.give_back(room, room.sizes())
+    assert not rooms.give_back(room)
     rooms.scrub(room)
-    assert room.untouched
+    assert room.is_as_new()
     assert names(room.path) == [
         "input",
         "output",
@@ -84,15 +84,27 @@ def test_scrubbing_copes_with_locked_folders_and_follows_no_link(
     assert not names(room.work)
 
 
-def test_a_task_cannot_restore_the_seal_by_copying_times(rooms: Rooms) -> None:
-    """Setting a folder's time back, as tar and rsync do, does not hide a change."""
+def test_a_room_that_cannot_be_watched_counts_as_touched(rooms: Rooms) -> None:
+    """Where the kernel tells nothing (no inotify left), every room is scrubbed, and used again."""
+    rooms.lookout.close()
     room = rooms.take()
-    before = Path(room.work).stat()
-    Path(room.work, "file").touch()
-    time.sleep(0.01)
-    os.utime(room.work, ns=(before.st_atime_ns, before.st_mtime_ns))
+    Path(room.stdout).write_text("hello")
 
-    assert not room.untouched
+    assert room.sizes() == (5, 0)
+    assert not rooms.give_back(room)
+    assert rooms.scrub(room).sizes() == (0, 0)
+
+
+def test_more_than_the_kernel_can_tell_is_not_trusted(rooms: Rooms) -> None:
+    """After more changes than the kernel remembers, every room counts as touched."""
+    loud, quiet = rooms.take(), rooms.take()
+    most = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    for number in range(most // 2 + 1):  # two events each
+        place = Path(loud.work, str(number % 100))
+        place.touch()
+        place.unlink()
+
+    assert not rooms.give_back(quiet)
 
 
 def test_rooms_of_failures_are_kept_but_not_for_ever(rooms: Rooms, tmp_path: Path) -> None:
