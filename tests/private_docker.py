@@ -18,10 +18,37 @@ from typing import Any, Final
 START_SECONDS: Final = 60.0
 SYSTEM_PATH: Final = "/usr/sbin:/usr/bin:/sbin:/bin"
 BUSYBOX: Final = "busybox:test"  # the image that most tests run
-APPLETS: Final = (
-    "sh cat echo printf true false sleep env id ls head tail kill dd pwd touch mkdir chmod rm wc"
-    " tr seq stat test md5sum hostname grep cut sync"
-).split()
+APPLETS: Final = [
+    "sh",
+    "cat",
+    "echo",
+    "printf",
+    "true",
+    "false",
+    "sleep",
+    "env",
+    "id",
+    "ls",
+    "head",
+    "tail",
+    "kill",
+    "dd",
+    "pwd",
+    "touch",
+    "mkdir",
+    "chmod",
+    "rm",
+    "wc",
+    "tr",
+    "seq",
+    "stat",
+    "test",
+    "md5sum",
+    "hostname",
+    "grep",
+    "cut",
+    "sync",
+]
 USER, PASSWORD = "pytq", "tested"
 HTPASSWD: Final = f"{USER}:$2y$05$cJoFpsEJ4FQRP4cAufsJ2OHJYj1n19a4zR0k5HgTN43.xuQ3PJMmi\n"
 

@@ -30,9 +30,10 @@ from pytq.worker.runners.docker.config import LABELS, Place, Share
 from pytq.worker.runners.docker.dockerd import Dockerd, DockerdAway, find_socket
 from pytq.worker.runners.docker.images import Images
 from pytq.worker.runners.docker.options import Choices, OptionError, parse
+from pytq.worker.runners.docker.order import GRACE_SECONDS, Order
 from pytq.worker.runners.docker.output import Sink, Spot
 from pytq.worker.runners.docker.pulls import ImageError, Tell
-from pytq.worker.runners.docker.run import GRACE_SECONDS, Order, Run
+from pytq.worker.runners.docker.run import Run
 from pytq.worker.runners.process import CannotRun, locate
 from pytq.worker.staging import StagingError
 

@@ -11,10 +11,11 @@ import json
 import os
 import re
 import socket
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import aiodocker
 import aiohttp
@@ -24,6 +25,10 @@ from aiodocker import DockerError
 CALL_SECONDS: Final = 120.0  # a dockerd with hundreds of containers in its hands may be slow
 ANSWER_SECONDS: Final = 180.0  # until a long answer begins; a pull asks its registry first
 PING_SECONDS: Final = 5.0
+START_SECONDS: Final = 60.0  # so long a step that has not begun waits for a dockerd that is away
+AWAY_SECONDS: Final = 900.0  # and so long a container that runs
+FIRST_PAUSE: Final = 0.1
+LAST_PAUSE: Final = 5.0
 DEFAULT_SOCKET: Final = "/var/run/docker.sock"
 PID_FILE: Final = "/var/run/docker.pid"  # of a dockerd whose socket systemd has opened
 AWAY: Final = frozenset({502, 503, 900})  # 900 is aiodocker's own: no connection
@@ -32,6 +37,8 @@ NOT_MODIFIED: Final = 304
 BAD_REQUEST: Final = 400
 NOT_FOUND: Final = 404
 CONFLICT: Final = 409
+
+T = TypeVar("T")
 
 
 class DockerdAway(Exception):  # noqa: N818 - it comes back, most of the time
@@ -52,6 +59,21 @@ async def speaking(seconds: float | None = CALL_SECONDS) -> AsyncIterator[None]:
         raise DockerdAway(f"no answer within {seconds or ANSWER_SECONDS:g} s") from error
     except (aiohttp.ClientError, OSError) as error:
         raise DockerdAway(str(error) or type(error).__name__) from error
+
+
+async def insist(ask: Callable[[], Awaitable[T]], seconds: float) -> T:
+    """Ask until dockerd answers; `DockerdAway` when it has been away for so long."""
+    deadline, pause = 0.0, FIRST_PAUSE
+    while True:
+        try:
+            return await ask()
+        except DockerdAway:
+            now = time.monotonic()
+            deadline = deadline or now + seconds
+            if now >= deadline:
+                raise
+            await asyncio.sleep(pause)
+            pause = min(LAST_PAUSE, 2 * pause)
 
 
 def find_socket() -> str:
@@ -164,9 +186,12 @@ class Dockerd:
         return [container._container for container in found]  # noqa: SLF001 - it has no public dict
 
     @contextlib.asynccontextmanager
-    async def logs(self, name: str) -> AsyncIterator[aiohttp.StreamReader]:
-        """Both output streams from their beginning to their end, multiplexed."""
-        wanted = {"stdout": "1", "stderr": "1", "follow": "1"}
+    async def logs(self, name: str, *, follow: bool) -> AsyncIterator[aiohttp.StreamReader]:
+        """Both output streams from their beginning, multiplexed.
+
+        To `follow` a container to its end may miss the last it wrote: dockerd 20.10 does.
+        """
+        wanted = {"stdout": "1", "stderr": "1", "follow": str(int(follow))}
         async with self._stream("GET", f"containers/{name}/logs", wanted) as answer:
             yield answer.content
 

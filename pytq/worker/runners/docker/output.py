@@ -1,18 +1,16 @@
-"""The output of a container, copied from dockerd's log of it into the task's own files.
+"""The output of a container, copied into the task's own files.
 
-dockerd sends frames: a header of eight bytes (which stream, how long), then the bytes. A stream
-may stop anywhere and be asked for anew from its beginning: what was copied already is skipped, so
-nothing is lost and nothing doubled, whoever copied it.
+dockerd sends frames: a header of eight bytes (which stream, how long), then the bytes. Should the
+live stream break, or the agent die, dockerd's log tells everything anew from the beginning: what
+was copied already is skipped, so nothing is lost and nothing doubled, whoever copied it.
 """
 
 import contextlib
 import errno
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import AsyncIterable, Iterator
 from typing import Final
-
-import aiohttp
 
 from pytq.worker.runners.docker.dockerd import DockerdAway
 
@@ -89,10 +87,13 @@ class Sink:
         while self._fds:
             os.close(self._fds.pop())
 
-    async def copy(self, log: aiohttp.StreamReader) -> None:
-        """Add what a log has beyond what was copied, until it ends. `OutputLost`, `DockerdAway`."""
-        frames, skip = Demultiplexer(), [*self.copied]
-        while data := await log.readany():
+    async def copy(self, blocks: AsyncIterable[bytes], *, anew: bool) -> None:
+        """Add what comes, until it ends; `anew`: from its beginning, so skip what was copied.
+
+        Raises `OutputLost`, and `DockerdAway` when it broke off.
+        """
+        frames, skip = Demultiplexer(), [*self.copied] if anew else [0, 0]
+        async for data in blocks:
             for number, new in enumerate(frames.feed(data)):
                 known = min(skip[number], len(new))
                 skip[number] -= known
