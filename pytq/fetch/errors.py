@@ -58,7 +58,14 @@ class FetchError(Exception):
         self.kind = kind
         self.transient = kind in PASSING if transient is None else transient
         self.retry_after = retry_after
+        self.tried = 0  # how often, by those who try again; then nobody above them does
         super().__init__(f"{self.uri}: {reason}")
+
+    def note_tries(self, tried: int) -> None:
+        """Say in the text how often it was tried."""
+        if tried > 1 and not self.tried:
+            self.args = (f"{self} (tried {tried} times)",)
+        self.tried = max(self.tried, tried)
 
     def __reduce__(self) -> tuple[object, ...]:
         again = partial(

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from pytq.fetch import folders, retry
 from pytq.fetch.bounds import Bounds
-from pytq.fetch.engine import Engine, Item, Wanted
+from pytq.fetch.engine import Engine, Item, Store, Wanted
 from pytq.fetch.errors import FetchError, FetchFailure, local_error
 from pytq.fetch.file import FileEngine
 from pytq.fetch.options import FetchOptions
 from pytq.fetch.parts import inside
 from pytq.fetch.threads import Threads
 from pytq.fetch.transfer import Entry, Meter, Progress
+from pytq.fetch.web import Web
 from pytq.schema import uris
 from pytq.schema.uris import Uri, UriError
 
@@ -31,6 +32,7 @@ class Fetcher:
         self.options = options or FetchOptions()
         self._threads = Threads(self.options.stall)
         self._bounds = Bounds(self.options)
+        self._web = Web(self.options, self._bounds)
         self._engines: dict[str, Engine] = {}
 
     async def get(
@@ -90,7 +92,7 @@ class Fetcher:
     async def remove(self, uri: str | Uri) -> int:
         """Remove a file, or every file below a folder; tells how many there were."""
         source = parsed(uri)
-        engine = self._engine(source)
+        engine = self._store(source)
         if not source.is_folder:
             await retry.persist(lambda: engine.remove(source), self.options)
             return 1
@@ -110,13 +112,23 @@ class Fetcher:
         try:
             for engine in engines.values():
                 await engine.close()
+            await self._web.close()
         finally:
             self._threads.close()
 
     async def _get_file(self, uri: Uri, place: Path, wanted: Wanted, meter: Meter) -> None:
         await self._threads.run(lambda: _make_room(uri, place))
         engine = self._engine(uri)
-        await retry.persist(lambda: engine.get(uri, place, wanted, meter), self.options)
+
+        async def attempt() -> None:
+            nonlocal wanted
+            try:
+                await engine.get(uri, place, wanted, meter)
+            except FetchError:
+                wanted = replace(wanted, listed=None)  # it may be another file by now
+                raise
+
+        await retry.persist(attempt, self.options, meter)
 
     async def _get_folder(self, uri: Uri, place: Path, progress: Progress) -> None:
         async def planned() -> AsyncIterator[tuple[Item, Path, Meter]]:
@@ -133,7 +145,7 @@ class Fetcher:
         await self._threads.run(lambda: place.mkdir(parents=True, exist_ok=True))
 
     async def _put_file(self, place: Path, uri: Uri, tag: str, meter: Meter) -> None:
-        engine = self._engine(uri)
+        engine = self._store(uri)
 
         async def attempt() -> None:
             before = await self._threads.run(lambda: _stamp(uri, place))
@@ -147,7 +159,7 @@ class Fetcher:
         await retry.persist(attempt, self.options)
 
     async def _put_folder(self, place: Path, uri: Uri, tag: str, progress: Progress) -> None:
-        async with self._engine(uri).folder(uri, tag) as target:
+        async with self._store(uri).folder(uri, tag) as target:
 
             async def planned() -> AsyncIterator[tuple[Path, str, Meter]]:
                 found = folders.regular_files(place)
@@ -165,14 +177,28 @@ class Fetcher:
 
     def _engine(self, uri: Uri) -> Engine:
         if uri.scheme not in self._engines:
-            self._engines[uri.scheme] = self._make(uri)
+            self._engines[uri.scheme] = self._make(uri.scheme)
         return self._engines[uri.scheme]
 
-    def _make(self, uri: Uri) -> Engine:
-        if uri.scheme == "file":
-            return FileEngine(self.options.file_roots, self._threads)
-        reason = f"{uri.scheme}:// cannot be fetched yet"
+    def _store(self, uri: Uri) -> Store:
+        engine = self._engine(uri)
+        if isinstance(engine, Store):
+            return engine
+        writable = ", ".join(sorted(uris.WRITABLE))
+        reason = f"nothing can be written or removed through {uri.scheme}://; use {writable}"
         raise FetchError(uri, reason, FetchFailure.UNSUPPORTED)
+
+    def _make(self, scheme: str) -> Engine:
+        """Make an engine when it is first needed: some take long to import."""
+        if scheme == "s3":
+            from pytq.fetch.s3 import S3Engine
+
+            return S3Engine(self._web, self._threads)
+        if scheme in ("http", "https"):
+            from pytq.fetch.http import HttpEngine
+
+            return HttpEngine(self._web, self._threads)
+        return FileEngine(self.options.file_roots, self._threads)
 
 
 def parsed(uri: str | Uri) -> Uri:

@@ -29,12 +29,13 @@ async def each(items: AsyncIterator[T], work: Callable[[T], Awaitable[None]], at
             for _ in range(at_once):
                 await queue.put(None)
     except BaseExceptionGroup as failures:
-        raise _first(failures) from None
+        raise first_of(failures) from None
 
 
-def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+def first_of(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The failure that made a group of tasks end."""
     first = failures.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+    return first_of(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 def regular_files(folder: Path) -> Iterator[tuple[Path, str]]:

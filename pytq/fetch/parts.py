@@ -8,7 +8,7 @@ from typing import Final
 from pytq.fetch.errors import FetchError, FetchFailure
 
 NAME_BYTES: Final = 255
-SUFFIX: Final = ".part"
+SUFFIX: Final = ".part-pytq"
 
 
 def beside(place: Path, suffix: str = SUFFIX) -> Path:

@@ -3,38 +3,43 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, TypeVar
 
 from pytq.fetch.errors import FetchError, FetchFailure
 from pytq.fetch.options import FetchOptions
+from pytq.fetch.transfer import Meter
+
+T = TypeVar("T")
 
 CORRUPT_ATTEMPTS: Final = 2  # what comes wrong twice is wrong at its source
 RETRY_AFTER_MAX: Final = 300.0  # no server may put us to sleep for longer
+GAIN: Final = 1024 * 1024  # an attempt that got so much further was worth it, and is not counted
 
 
-async def persist(attempt: Callable[[], Awaitable[None]], options: FetchOptions) -> None:
+async def persist(
+    attempt: Callable[[], Awaitable[T]], options: FetchOptions, meter: Meter | None = None
+) -> T:
     """Await `attempt()` until it succeeds, fails for good, or has been tried often enough.
 
-    Raises the last FetchError, which then says how often it was tried.
+    An attempt that took `meter` further than any before it starts the count anew, so that a long
+    file over a bad line comes at last. Raises the last FetchError, which says how often it was
+    tried.
     """
-    tried = 0
+    tried = corrupt = reached = 0
     while True:
-        tried += 1
         try:
             return await attempt()
         except FetchError as error:
-            if not error.transient or tried >= _most(error, options):
-                if tried > 1:
-                    error.args = (f"{error} (tried {tried} times)",)
+            if meter is not None and meter.done >= reached + GAIN:
+                tried, reached = 0, meter.done
+            tried += 1
+            corrupt += error.kind is FetchFailure.CORRUPT
+            over = tried >= options.attempts or corrupt >= CORRUPT_ATTEMPTS
+            if error.tried or over or not error.transient:
+                error.note_tries(tried)
                 raise
             pause = _pause(error, tried, options)
         await asyncio.sleep(pause)
-
-
-def _most(error: FetchError, options: FetchOptions) -> int:
-    if error.kind is FetchFailure.CORRUPT:
-        return min(CORRUPT_ATTEMPTS, options.attempts)
-    return options.attempts
 
 
 def _pause(error: FetchError, tried: int, options: FetchOptions) -> float:

@@ -2,9 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from pytq.fetch.errors import FetchError, FetchFailure
 from pytq.fetch.transfer import Meter
@@ -62,16 +62,22 @@ class Threads:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-async def _ended(future: asyncio.Future[T]) -> None:
-    """Wait for a thread's work, however often we are cancelled meanwhile, but not for ever."""
+async def surely(work: Coroutine[Any, Any, object], seconds: float) -> None:
+    """Do what has to be done although we are being cancelled; what it raises is of no interest."""
+    await _ended(asyncio.ensure_future(work), seconds)
+
+
+async def _ended(future: asyncio.Future[T], seconds: float = GRACE_SECONDS) -> None:
+    """Wait for something to end, however often we are cancelled meanwhile, but not for ever."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + GRACE_SECONDS
+    deadline = loop.time() + seconds
     cancelled: asyncio.CancelledError | None = None
     while not future.done() and loop.time() < deadline:
         try:
             await asyncio.wait([future], timeout=deadline - loop.time())
         except asyncio.CancelledError as error:
             cancelled = error
+    future.cancel()
     if future.done() and not future.cancelled():
         future.exception()  # told already, or wanted by nobody
     if cancelled is not None:

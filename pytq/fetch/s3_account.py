@@ -1,0 +1,236 @@
+"""Who we are to S3, and where a bucket is: aioboto3's credentials, region, endpoint and errors.
+
+Everything comes from the standard environment (`AWS_*`) and the standard AWS files, profiles
+included; without any credentials requests are anonymous, as public buckets like it. Credentials
+that expire are renewed by botocore whenever a request is signed. They appear in no text.
+"""
+
+import asyncio
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import aioboto3
+import aiohttp
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession
+from botocore import UNSIGNED
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from yarl import URL
+
+from pytq.fetch.engine import Item
+from pytq.fetch.errors import FetchError, FetchFailure
+from pytq.fetch.options import FetchOptions
+from pytq.fetch.transfer import Entry
+from pytq.fetch.web import retry_after
+from pytq.schema.uris import Uri
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+    from types_aiobotocore_s3.type_defs import ListObjectsV2OutputTypeDef
+
+DEFAULT_REGION: Final = "us-east-1"
+AWS_HOSTS: Final = (".amazonaws.com", ".amazonaws.com.cn")
+PAGE: Final = 1_000  # objects of one listing
+_CODE: Final = re.compile(r"<Code>([A-Za-z0-9.]{1,100})</Code>")
+_TAG: Final = re.compile(r'"?([0-9a-f]{32})"?')
+
+_MISSING: Final = frozenset({"NoSuchKey", "NoSuchBucket", "NotFound", "404"})
+_LATER: Final = frozenset({"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable"})
+_CURES: Final = {
+    "AccessDenied": "these S3 credentials may not do that; check the policy, or the name",
+    "InvalidAccessKeyId": "the S3 endpoint does not know this access key; check AWS_ACCESS_KEY_ID",
+    "SignatureDoesNotMatch": "the S3 secret key is wrong; check AWS_SECRET_ACCESS_KEY",
+    "ExpiredToken": "the S3 session token has expired; renew AWS_SESSION_TOKEN",
+    "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
+    "NoSuchBucket": "there is no such bucket; create it, or check its name and AWS_ENDPOINT_URL",
+    "NoSuchKey": "there is no such object; a folder's name ends in /",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A bucket: where it is, and how to sign what is asked of it."""
+
+    name: str
+    base: str  # the URL that a key is appended to
+    region: str
+    client: "S3Client"
+    credentials: Any  # botocore's, which renew themselves; None: anonymous
+
+    def url(self, uri: Uri, query: str = "") -> str:
+        """The URL of an object, its key quoted as S3 wants it."""
+        try:
+            return f"{self.base}{quote(uri.path, safe='/~')}{query}"
+        except UnicodeEncodeError as error:
+            reason = "its name is not UTF-8, which S3 demands; rename it"
+            raise FetchError(ascii(str(uri)), reason, FetchFailure.UNSAFE) from error
+
+    async def signed(
+        self, method: str, uri: Uri, query: str = "", headers: Mapping[str, str] | None = None
+    ) -> tuple[URL, dict[str, str]]:
+        """The URL to ask for, and the headers that prove who asks. Good for 15 minutes."""
+        url = self.url(uri, query)
+        request = AWSRequest(method, url, headers=dict(headers or {}))
+        if self.credentials is not None:
+            # The body is not signed: Content-MD5 guards it, and it would be read once more.
+            request.context["client_config"] = AioConfig(s3={"payload_signing_enabled": False})
+            frozen = await self.credentials.get_frozen_credentials()
+            S3SigV4Auth(frozen, "s3", self.region).add_auth(request)
+        return URL(url, encoded=True), dict(request.headers.items())
+
+    async def list_page(self, uri: Uri, token: str) -> "ListObjectsV2OutputTypeDef":
+        """One page of a prefix's objects."""
+        more: Any = {"ContinuationToken": token} if token else {}
+        with explained(uri):
+            return await self.client.list_objects_v2(
+                Bucket=self.name, Prefix=uri.path, MaxKeys=PAGE, **more
+            )
+
+    def item(self, uri: Uri, key: str, name: str, size: int, at: datetime, tag: str) -> Item:
+        """An object as a listing shows it."""
+        one = Uri("s3", uri.options, self.name, key, ())
+        found = _TAG.fullmatch(tag)
+        checksum = f"md5:{found[1]}" if found else None
+        return Item(one, Entry(str(one), size, at, checksum, name, tag))
+
+
+class Account:
+    """aioboto3's session and clients, made when they are first needed."""
+
+    def __init__(self, options: FetchOptions) -> None:
+        self._options = options
+        self._stack = AsyncExitStack()
+        self._lock = asyncio.Lock()
+        self._session: aioboto3.Session | None = None
+        self._credentials: Any = None
+        self._clients: dict[str | None, S3Client] = {}
+        self._buckets: dict[str, Bucket] = {}
+
+    async def bucket(self, uri: Uri) -> Bucket:
+        """The bucket of a URI."""
+        async with self._lock:
+            if uri.host not in self._buckets:
+                with explained(uri):
+                    self._buckets[uri.host] = await self._find(uri.host)
+            return self._buckets[uri.host]
+
+    async def close(self) -> None:
+        """Close the clients."""
+        await self._stack.aclose()
+
+    async def _find(self, name: str) -> Bucket:
+        client = await self._client(None)
+        if _is_aws(client):
+            client = await self._client(await _region_of(client, name))
+        signed = await client.generate_presigned_url("head_bucket", Params={"Bucket": name})
+        base = signed.partition("?")[0].rstrip("/") + "/"
+        region = client.meta.region_name
+        known = region if region and region != "aws-global" else DEFAULT_REGION
+        return Bucket(name, base, known, client, self._credentials)
+
+    async def _client(self, region: str | None) -> "S3Client":
+        if self._session is None:
+            core = AioSession()
+            self._session = aioboto3.Session(botocore_session=core)
+            self._credentials = await core.get_credentials()
+        if region not in self._clients:
+            client = await self._made(self._session, region, {})
+            configured = getattr(client.meta.config, "s3", None) or {}
+            style = configured.get("addressing_style")
+            if not _is_aws(client) and style is None:
+                # bucket.host needs a DNS entry for each bucket; host/bucket works everywhere.
+                client = await self._made(self._session, region, {"addressing_style": "path"})
+            self._clients[region] = client
+        return self._clients[region]
+
+    async def _made(
+        self, session: aioboto3.Session, region: str | None, style: dict[str, str]
+    ) -> "S3Client":
+        config = AioConfig(
+            signature_version=UNSIGNED if self._credentials is None else None,
+            connect_timeout=self._options.connect,
+            read_timeout=self._options.stall,
+            retries={"total_max_attempts": 1},  # trying again is ours
+            # Newer checksums are refused by some who speak S3; ours is MD5, which all know.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            s3=style or None,
+        )
+        return await self._stack.enter_async_context(
+            session.client("s3", region_name=region, config=config)
+        )
+
+
+def _is_aws(client: "S3Client") -> bool:
+    return (URL(client.meta.endpoint_url).host or "").endswith(AWS_HOSTS)
+
+
+async def _region_of(client: "S3Client", bucket: str) -> str | None:
+    """Where Amazon keeps a bucket; a signature for another region is refused."""
+    try:
+        answer = await client.head_bucket(Bucket=bucket)
+    except ClientError as error:
+        # It tells even those who may not look into it.
+        found = error.response["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
+        if found is None:
+            raise
+        return str(found)
+    return answer.get("BucketRegion")
+
+
+@contextmanager
+def explained(uri: Uri) -> Iterator[None]:
+    """Turn botocore's errors into ours."""
+    try:
+        yield
+    except ClientError as error:
+        answer = error.response
+        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        code = f"<Code>{answer.get('Error', {}).get('Code', '')}</Code>"
+        raise failure(uri, status, code, headers) from error
+    except (HTTPClientError, aiohttp.ClientError, OSError, TimeoutError) as error:
+        reason = "the S3 endpoint does not answer"
+        raise FetchError(uri, reason, FetchFailure.UNREACHABLE) from error
+    except BotoCoreError as error:
+        # Its own words on profiles, regions and endpoints; they name no secrets.
+        raise FetchError(uri, f"S3: {error}", FetchFailure.DENIED) from error
+
+
+def failure(uri: Uri, status: int, body: str, headers: Mapping[str, str]) -> FetchError:
+    """What an S3 server means by an error."""
+    found = _CODE.search(body)
+    code = found[1] if found else ""
+    said = _CURES.get(code) or f"the S3 endpoint answers {status} {code}".rstrip()
+    if status == HTTPStatus.NOT_FOUND or code in _MISSING:
+        return FetchError(uri, _CURES.get(code, _CURES["NoSuchKey"]), FetchFailure.MISSING)
+    if status == HTTPStatus.PRECONDITION_FAILED:
+        return FetchError(uri, "was replaced while it was fetched", FetchFailure.CHANGED)
+    if code in ("BadDigest", "InvalidDigest"):
+        reason = "what arrived at the store is not what was sent"
+        return FetchError(uri, reason, FetchFailure.CORRUPT, transient=True)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or code in _LATER or status in _SLOW:
+        pause = retry_after(headers)
+        return FetchError(uri, said, FetchFailure.BUSY, retry_after=pause)
+    if status in (HTTPStatus.FORBIDDEN, HTTPStatus.UNAUTHORIZED):
+        return FetchError(uri, said, FetchFailure.DENIED)
+    return FetchError(uri, said, FetchFailure.UNSUPPORTED)
+
+
+_SLOW: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT})
+
+
+def md5_of(headers: Mapping[str, str]) -> str | None:
+    """The MD5 that an ETag is: of an object in one part, not encrypted by a key of its own."""
+    found = _TAG.fullmatch(headers.get("ETag", ""))
+    encrypted = headers.get("x-amz-server-side-encryption", "").startswith("aws:")
+    customer = "x-amz-server-side-encryption-customer-algorithm" in headers
+    return f"md5:{found[1]}" if found and not encrypted and not customer else None

@@ -1,0 +1,233 @@
+"""What http(s):// and S3 share: one session, requests with patience, errors told as ours."""
+
+import asyncio
+import re
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from yarl import URL
+
+from pytq import __version__
+from pytq.fetch.bounds import Bounds
+from pytq.fetch.errors import FetchError, FetchFailure
+from pytq.fetch.options import FetchOptions
+
+READ_BUFFER: Final = 256 * 1024
+REDIRECTS: Final = 10
+LINE_BYTES: Final = 32 * 1024  # a signed URL in a redirect is long
+ERROR_BYTES: Final = 64 * 1024  # of an error's page, which may explain it
+
+_MISSING: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
+_DENIED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+_LATER: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, 425, HTTPStatus.TOO_MANY_REQUESTS})
+_SERVER_ERROR: Final = 500
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)$")
+
+
+_Errors = type[BaseException] | tuple[type[BaseException], ...]
+# An error of aiohttp, the first that fits: what it means, of which kind it is, whether it may pass
+# (None: as its kind does).
+_TROUBLES: Final[list[tuple[_Errors, str, FetchFailure, bool | None]]] = [
+    (
+        aiohttp.ConnectionTimeoutError,
+        "{host}:{port} does not answer",
+        FetchFailure.UNREACHABLE,
+        None,
+    ),
+    (
+        (aiohttp.SocketTimeoutError, TimeoutError),
+        "no byte for {stall} s",
+        FetchFailure.STALLED,
+        None,
+    ),
+    (
+        aiohttp.ClientSSLError,
+        "no trusted TLS with {host}:{port}; check its certificate and this machine's clock",
+        FetchFailure.UNREACHABLE,
+        False,
+    ),
+    (
+        aiohttp.ClientConnectorDNSError,
+        "nobody knows the host {host}",
+        FetchFailure.UNREACHABLE,
+        None,
+    ),
+    (
+        aiohttp.ClientConnectorError,
+        "cannot connect to {host}:{port}: {because}",
+        FetchFailure.UNREACHABLE,
+        None,
+    ),
+    (
+        aiohttp.TooManyRedirects,
+        f"more than {REDIRECTS} redirects, which look like a circle",
+        FetchFailure.UNSUPPORTED,
+        None,
+    ),
+    (
+        aiohttp.InvalidURL,
+        "is, or redirects to, no usable URL",
+        FetchFailure.UNSUPPORTED,
+        None,
+    ),
+    (
+        aiohttp.ClientResponseError,
+        "the answer of {host} is no proper HTTP",
+        FetchFailure.BROKEN,
+        None,
+    ),
+    (
+        BaseException,
+        "the connection to {host}:{port} broke off",
+        FetchFailure.BROKEN,
+        None,
+    ),
+]
+
+
+class Web:
+    """One HTTP session of a process: made when it is first needed."""
+
+    def __init__(self, options: FetchOptions, bounds: Bounds) -> None:
+        self.options = options
+        self._bounds = bounds
+        self._session: aiohttp.ClientSession | None = None
+
+    @asynccontextmanager
+    async def ask(
+        self,
+        uri: object,
+        method: str,
+        url: URL,
+        *,
+        headers: Mapping[str, str] | None = None,
+        data: Any = None,
+        redirects: bool = True,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Wait for a slot, ask, and give the answer, whatever its status.
+
+        What goes wrong, also while the answer is read, becomes a FetchError.
+        """
+        async with self._bounds.slot(url.authority):
+            with told(uri, url, self.options.stall):
+                async with self._opened().request(
+                    method,
+                    url,
+                    headers=headers,
+                    data=data,
+                    allow_redirects=redirects,
+                    max_redirects=REDIRECTS,
+                    proxy=_proxy(url),
+                ) as response:
+                    yield response
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            patience = aiohttp.ClientTimeout(
+                total=None, sock_connect=self.options.connect, sock_read=self.options.stall
+            )
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),  # the bounds are ours
+                timeout=patience,
+                read_bufsize=READ_BUFFER,
+                auto_decompress=False,  # bytes as they are stored, or sizes mean nothing
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": f"pytq/{__version__}", "Accept-Encoding": "identity"},
+                skip_auto_headers=("Content-Type", "Accept"),
+                max_line_size=LINE_BYTES,
+                max_field_size=LINE_BYTES,
+            )
+        return self._session
+
+
+def _proxy(url: URL) -> str | None:
+    """The proxy that this machine's environment names for a URL; aiohttp would read .netrc too."""
+    proxies = getproxies()
+    if not proxies or url.host is None or proxy_bypass(url.authority):
+        return None
+    return proxies.get(url.scheme) or proxies.get("all")
+
+
+class told:  # noqa: N801 - read as a word: `with told(...)`
+    """Turns aiohttp's errors into ours, with no URL in them but the user's own."""
+
+    def __init__(self, uri: object, url: URL, stall: float) -> None:
+        self._uri, self._url, self._stall = uri, url, stall
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, aiohttp.ClientError | ssl.SSLError | OSError):
+            facts = {"host": self._url.host, "port": self._url.port, "stall": f"{self._stall:g}"}
+            if isinstance(error, aiohttp.ClientConnectorError):
+                facts["because"] = error.os_error.strerror or "no connection"
+            _, reason, kind, transient = next(row for row in _TROUBLES if isinstance(error, row[0]))
+            reason = reason.format_map(facts)
+            raise FetchError(self._uri, reason, kind, transient=transient) from error
+
+
+def refused(uri: object, response: aiohttp.ClientResponse, because: str = "") -> FetchError:
+    """Why a server did not give what it was asked for."""
+    status = response.status
+    said = f"the server answers {status} {because or response.reason or ''}".rstrip()
+    if status in _MISSING:
+        return FetchError(uri, said, FetchFailure.MISSING)
+    if status in _DENIED:
+        return FetchError(uri, said, FetchFailure.DENIED)
+    if status >= _SERVER_ERROR or status in _LATER:
+        return FetchError(uri, said, FetchFailure.BUSY, retry_after=retry_after(response.headers))
+    return FetchError(uri, said, FetchFailure.UNSUPPORTED)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds that a server asks to wait, by number or by date."""
+    said = headers.get("Retry-After", "").strip()
+    if said.isdecimal():
+        return float(said)
+    try:
+        at = parsedate_to_datetime(said)
+    except ValueError:
+        return None
+    return max(0.0, (at - datetime.now(UTC)).total_seconds()) if at.tzinfo else None
+
+
+def content_range(headers: Mapping[str, str]) -> tuple[int, int, int | None] | None:
+    """Where a partial answer begins and ends (exclusive), and the size of the whole."""
+    found = _CONTENT_RANGE.match(headers.get("Content-Range", ""))
+    if found is None:
+        return None
+    return int(found[1]), int(found[2]) + 1, None if found[3] == "*" else int(found[3])
+
+
+@asynccontextmanager
+async def alive(uri: object, stall: float) -> AsyncIterator[Callable[[], None]]:
+    """End what is inside when it has not called the given function for `stall` seconds."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(stall) as watch:
+            yield lambda: watch.reschedule(loop.time() + stall)
+    except TimeoutError as error:
+        raise FetchError(uri, f"no byte for {stall:g} s", FetchFailure.STALLED) from error
+
+
+async def beginning(response: aiohttp.ClientResponse) -> str:
+    """The first text of an answer that explains an error."""
+    try:
+        async with asyncio.timeout(10):
+            return (await response.content.read(ERROR_BYTES)).decode(errors="replace")
+    except (TimeoutError, aiohttp.ClientError):
+        return ""
