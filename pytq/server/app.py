@@ -8,17 +8,21 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from pytq.schema import limits
+from pytq.server import link, stream
 from pytq.server.api import add_routes, middlewares
 from pytq.server.api.doors import KEYRING
 from pytq.server.dispatcher import Dispatcher
 from pytq.server.keyring import Keyring
-from pytq.server.link import PATH, Links
+from pytq.server.link import Links
 from pytq.server.liveness import Liveness
 from pytq.server.opening import open_to_callers
 from pytq.server.queue import Queue
+from pytq.server.recruit.local import Local
 from pytq.server.settings import ServerSettings
 from pytq.server.store.database import Database
 from pytq.server.store.engine import default_uri
+from pytq.server.stream import Streams
+from pytq.server.whereabouts import WHEREABOUTS, Whereabouts
 
 
 @contextlib.asynccontextmanager
@@ -28,25 +32,31 @@ async def application(settings: ServerSettings) -> AsyncIterator[web.Application
     dispatcher = Dispatcher(db, settings.lease_seconds)
     links = Links(dispatcher)
     keyring = Keyring(settings.requests_per_second)
-    queue = Queue(dispatcher, keyring)
+    whereabouts = Whereabouts()
+    queue = Queue(dispatcher, keyring, [Local(settings.data_dir / "local", whereabouts)])
+    streams = Streams(dispatcher, queue.recruiter.jobs, queue.describe)
     app = web.Application(
         middlewares=middlewares(
             [settings.host, *settings.host_names], keyring=None if settings.insecure else keyring
         ),
         client_max_size=limits.BODY_BYTES,
     )
-    app[KEYRING] = keyring
+    app[KEYRING], app[WHEREABOUTS] = keyring, whereabouts
     add_routes(app, queue)
-    app.router.add_get(PATH, links.serve)
+    app.router.add_get(link.PATH, links.serve)
+    app.router.add_get(stream.PATH, streams.serve)
     app.on_shutdown.append(lambda _: links.close())
+    app.on_shutdown.append(lambda _: streams.close())
     loops = [
         asyncio.create_task(Liveness(dispatcher).run(), name="liveness"),
         asyncio.create_task(keyring.run(), name="keyring"),
     ]
     try:
         await queue.load_tokens()
+        await queue.recruiter.open()
         yield app
     finally:
+        await queue.recruiter.close()
         for loop in loops:
             loop.cancel()
         await asyncio.gather(*loops, return_exceptions=True)

@@ -35,7 +35,7 @@ class Batches(Crew):
     async def get_batch(self, name: str) -> BatchView:
         """Show a batch."""
         online = self.dispatcher.fleet.online_by_batch()
-        found = await self._read(lambda conn: reading.list_batches(conn, online, name))
+        found = await self._read(lambda conn: reading.list_batches(conn, online, [name]))
         if not found:
             raise NotFoundError(f"there is no batch {name!r}", field="name")
         return found[0]
@@ -82,9 +82,13 @@ class Batches(Crew):
     async def delete_batch(self, name: str) -> Affected:
         """Delete a batch and its tasks, if none runs."""
         by = actor()
-        count = await self.dispatcher.db.write(
-            lambda conn: acting.delete_batch(conn, clock(), name, by),
-            lambda _: self._known_batches.discard(name),
+
+        def then(result: tuple[int, Changes]) -> None:
+            self._known_batches.discard(name)
+            self.dispatcher.told(result[1])
+
+        count, _ = await self.dispatcher.db.write(
+            lambda conn: acting.delete_batch(conn, clock(), name, by), then
         )
         return Affected(count=count)
 

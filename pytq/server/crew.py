@@ -1,10 +1,11 @@
 """What people can ask about workers, and the knobs they can turn."""
 
-from typing import Any
+from collections import Counter
+from collections.abc import Mapping
 
 from pytq.schema.problems import ConflictError, NotFoundError
 from pytq.schema.queries import WorkerRemoval
-from pytq.schema.states import WorkerStatus
+from pytq.schema.states import Phase, WorkerStatus
 from pytq.schema.views import Cleaning, Pin, ResourceView, WorkerUpdate, WorkerView, moment
 from pytq.server.dispatcher import Dispatcher, clock, settings_of
 from pytq.server.explaining import Mate
@@ -37,7 +38,8 @@ class Crew:
         """Tune a worker: the wish is stored, and sent at once if the worker is connected."""
         by = actor()
         row, _ = await self.dispatcher.db.write(
-            lambda conn: crew.tune(conn, clock(), name, body, by)
+            lambda conn: crew.tune(conn, clock(), name, body, by),
+            lambda tuned: self.dispatcher.told(tuned[1]),
         )
         member = self.dispatcher.fleet.members.get(row.id)
         if member is not None:
@@ -71,6 +73,16 @@ class Crew:
         """Have a worker throw away what it keeps and nothing uses."""
         (await self._connected(name)).clean(body)
 
+    def connected(self) -> Mapping[str, int]:
+        """The names of connected workers, and how many executions each holds."""
+        return {member.name: len(member.held) for member in self.dispatcher.fleet.members.values()}
+
+    def dismiss(self, name: str) -> None:
+        """Have a connected worker end, whoever started it."""
+        for member in self.dispatcher.fleet.members.values():
+            if member.name == name:
+                member.turn_away(f"worker {name} was released")
+
     async def mates(self, batch: str) -> list[Mate]:
         """The workers of a batch, as they look to a task."""
         rows = await self.dispatcher.db.read(reading.list_workers)
@@ -87,13 +99,21 @@ class Crew:
         return member
 
     async def _look(self, name: str | None) -> list[WorkerView]:
-        rows = await self.dispatcher.db.read(lambda conn: reading.list_workers(conn, name))
-        held = await self.dispatcher.db.read(reading.open_counts)
+        names = None if name is None else [name]
         members = self.dispatcher.fleet.members
-        return [_view(row, members.get(row.id), held.get(row.id, (0, 0))) for row in rows]
+        there = set(members)  # as they are now: the look may take place in another thread
+        rows, held = await self.dispatcher.db.read(lambda conn: reading.crew(conn, names, there))
+        return [worker_view(row, members.get(row.id), held.get(row.id)) for row in rows]
 
 
-def _view(row: AnyRow, member: Member | None, held: tuple[int, int]) -> WorkerView:
+def worker_view(row: AnyRow, member: Member | None, held: Mapping[Phase, int] | None) -> WorkerView:
+    """A worker as people see it; `held` are the books' counts by phase, while it is not there."""
+    if member is not None:
+        begun = member.begun()
+        number = len(member.held)
+    else:
+        begun = Counter(held or {})
+        number = begun.total()
     return WorkerView(
         id=row.id,
         name=row.name,
@@ -105,11 +125,14 @@ def _view(row: AnyRow, member: Member | None, held: tuple[int, int]) -> WorkerVi
         cpus=row.cpus,
         memory=row.memory,
         containers=row.containers,
-        open=held[0],
-        running=held[1],
+        open=number,
+        downloading=begun[Phase.DOWNLOADING],
+        ready=begun[Phase.READY],
+        running=begun[Phase.RUNNING],
+        uploading=begun[Phase.UPLOADING],
         load=member.load if member else None,
         created_at=row.created_at,
-        seen_at=moment(row.seen_at if member is None else clock()),
+        seen_at=moment(row.seen_at if member is None else member.heard_at),
     )
 
 
@@ -127,13 +150,3 @@ def _status(row: AnyRow, member: Member | None) -> WorkerStatus:
     if row.draining:
         return WorkerStatus.DRAINING
     return WorkerStatus.PAUSED if row.paused else WorkerStatus.ONLINE
-
-
-class Unfinished:
-    """Being built."""
-
-    async def _not_yet(self, *_: object) -> Any:
-        raise ConflictError("this is being built")
-
-    list_providers = recruit = list_jobs = get_job = get_job_log = cancel_job = _not_yet
-    release_worker = _not_yet

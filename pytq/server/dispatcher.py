@@ -13,7 +13,9 @@ from pytq.schema.problems import BusyError
 from pytq.schema.states import Signal
 from pytq.schema.views import WorkerSettings
 from pytq.server.fleet import Fleet, Member, Parcel, Share
+from pytq.server.history import History
 from pytq.server.hub import Hub
+from pytq.server.news import News
 from pytq.server.rules import share_out
 from pytq.server.store import crew, leasing, promoting, reporting
 from pytq.server.store.changes import Changes
@@ -25,6 +27,7 @@ log = logging.getLogger(__name__)
 
 BALANCE_SECONDS: Final = 2.0  # short tasks are over by then; longer ones are worth moving
 _RETRY_SECONDS: Final = 1.0
+_SECOND: Final = 1_000_000  # microseconds
 
 
 def clock() -> int:
@@ -39,6 +42,8 @@ class Dispatcher:
         self.db = db
         self.fleet = Fleet()
         self.hub = Hub()
+        self.history = History()
+        self.news = News()
         self.lease_seconds = lease_seconds
         self._lease_queued = False
         self._balancing: asyncio.TimerHandle | None = None
@@ -92,7 +97,9 @@ class Dispatcher:
         await self.db.write(lambda conn: crew.hand_back(conn, clock(), refs), self.told)
 
     def told(self, changes: Changes) -> None:
-        """After a commit: wake waiters, and lease what has become pending."""
+        """After a commit: wake waiters and viewers, and lease what has become pending."""
+        self.history.add(clock() // _SECOND, changes)
+        self.news.hear(changes)
         if changes.touched:
             self.hub.tell(changes.touched)
         if changes.due is not None:
@@ -146,10 +153,13 @@ class Dispatcher:
     async def take_report(self, member: Member, report: Report) -> None:
         """Take in a report; its answer is in the member's outbox when this returns."""
         before = member.capacity
+        member.heard_at = clock()
         if member.take(report):
             self.fleet.awaken([member.settings.batch])
         if report.ended or report.capacity > before:
             self._balance_soon()
+        if report.staging:  # no commit tells of it
+            self.hub.tell(dict.fromkeys(staged.task for staged in report.staging))
         if report.progress or report.chunks or report.ended:
             said = reporting.Said(member.id, clock(), report.progress, report.chunks, report.ended)
             done = self.db.post(
@@ -172,17 +182,19 @@ class Dispatcher:
 
     async def welcome(self, hello: Hello) -> tuple[Member, Welcome]:
         """Register a worker, settle what it holds against the books, and let it join."""
-        row, same = await self.db.write(lambda conn: crew.greet(conn, clock(), hello))
+        row, same, greeted = await self.db.write(lambda conn: crew.greet(conn, clock(), hello))
         held = [(execution.task, execution.attempt) for execution in hello.held]
         open_now, changes = await self.db.write(
             lambda conn: crew.reconcile(conn, clock(), row.id, held, same_identity=same)
         )
         member = self._member(row)
         welcome = self._introduce(member, open_now, held)
+        member.heard_at = clock()
+        member.phases = {one.task: one.phase for one in hello.held if one.task in member.held}
         older = self.fleet.join(member)
         if older is not None:
-            older.replaced = True
-            older.wake.set()
+            older.turn_away("another connection of this worker took over")
+        self.told(greeted)
         self.told(changes)
         return member, welcome
 
@@ -226,7 +238,8 @@ class Dispatcher:
         try:
             if unsent:
                 await self._hand_back(unsent)
-            await self.db.write(lambda conn: crew.left(conn, clock(), member.id, member.name, why))
+            left = partial(crew.left, worker=member.id, name=member.name, why=why)
+            await self.db.write(lambda conn: left(conn, clock()), self.told)
         except BusyError:
             log.warning("could not write down that worker %s went offline", member.name)
 

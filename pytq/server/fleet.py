@@ -5,12 +5,13 @@ Liveness and hunger live here; ownership lives in the database.
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pytq.schema.frames import Ref, Report
-from pytq.schema.states import Signal
+from pytq.schema.states import Phase, Signal
 from pytq.schema.views import Cleaning, Load, Pin, ResourceView, Staging, WorkerSettings
 from pytq.server.rules import Hungry, Laden, Needs
 
@@ -97,6 +98,9 @@ class Member:
     gpus: int
     containers: bool
     held: dict[int, Share] = field(default_factory=dict)  # by task
+    phases: dict[int, Phase] = field(default_factory=dict)  # of those that have begun
+    heard_at: int = 0  # when it last said something: microseconds since 1970
+    moves: int = 0  # grows whenever anything here changes
     capacity: int = 0  # nothing until its first report
     applied: int = 0
     load: Load | None = None
@@ -104,11 +108,12 @@ class Member:
     resources: list[ResourceView] = field(default_factory=list)
     outbox: Outbox = field(default_factory=Outbox)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
-    replaced: bool = False
+    turned: str = ""  # why it has to go
 
     def take(self, report: Report) -> bool:
         """Note what a report says of the worker itself; True if it freed part of its machine."""
         freed = False
+        self.moves += 1
         self.capacity = report.capacity
         self.applied = report.applied
         if report.load is not None:
@@ -117,12 +122,26 @@ class Member:
             self.staging = {(s.task, s.attempt): s.staging for s in report.staging}
         if report.resources is not None:
             self.resources = report.resources
+        for step in report.progress:
+            share = self.held.get(step.task)
+            if share is not None and share.attempt == step.attempt:
+                self.phases[step.task] = step.phase
         for end in report.ended:
-            share = self.held.get(end.task)
-            if share is not None and share.attempt == end.attempt:
-                del self.held[end.task]
-                freed = freed or share.asks
+            share = self._drop(end.task, end.attempt)
+            freed = freed or (share is not None and share.asks)
         return freed
+
+    def _drop(self, task: int, attempt: int) -> Share | None:
+        """It does not hold this execution any more; what it took, if it was held."""
+        share = self.held.get(task)
+        if share is None or share.attempt != attempt:
+            return None
+        self.phases.pop(task, None)
+        return self.held.pop(task)
+
+    def begun(self) -> Counter[Phase]:
+        """How many executions are in each phase; those that have not begun are not counted."""
+        return Counter(self.phases.values())
 
     @property
     def willing(self) -> bool:
@@ -165,6 +184,7 @@ class Member:
     def hand(self, parcel: Parcel, share: Share) -> None:
         """Put a lease into the outbox."""
         self.held[parcel.task] = share
+        self.moves += 1
         self.outbox.leases.append(parcel)
         self.wake.set()
 
@@ -173,9 +193,8 @@ class Member:
         self.outbox.settled += settled
         for ref in fenced:
             self.outbox.fenced.append(ref)
-            share = self.held.get(ref[0])
-            if share is not None and share.attempt == ref[1]:
-                del self.held[ref[0]]
+            self._drop(*ref)
+        self.moves += 1
         self.outbox.answers = answers
         self.wake.set()
 
@@ -196,7 +215,13 @@ class Member:
     def tune(self, settings: WorkerSettings) -> None:
         """Put new settings into the outbox."""
         self.settings = settings
+        self.moves += 1
         self.outbox.settings = settings
+        self.wake.set()
+
+    def turn_away(self, why: str) -> None:
+        """Have it go, for good."""
+        self.turned = why
         self.wake.set()
 
     def clean(self, wish: Cleaning) -> None:

@@ -102,8 +102,8 @@ async def _send(socket: web.WebSocketResponse, member: Member) -> None:
     """Write whatever has gathered since the last write, until the connection ends."""
     while not socket.closed:
         await member.wake.wait()
-        if member.replaced:
-            await _turn(socket, "another connection of this worker took over", final=True)
+        if member.turned:
+            await _turn(socket, member.turned, final=True)
             return
         await socket.send_str(member.empty().frame())
 

@@ -63,4 +63,5 @@ class Liveness:
             lambda conn: crew.close_all(conn, clock(), worker, detail)
         )
         log.warning("%s: %d executions are handed on", detail, len(refs))
+        changes.workers.add(name)  # what it held is shown beside its name
         self._dispatcher.told(changes)

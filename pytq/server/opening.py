@@ -19,6 +19,7 @@ from pytq.server.certificate import Certificate
 from pytq.server.keyring import Keyring
 from pytq.server.pickup import left_for_pickup
 from pytq.server.settings import ServerSettings
+from pytq.server.whereabouts import WHEREABOUTS
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ async def open_to_callers(
     certificate = certificate_of(settings)
     sockets = listening.bind(settings.host, settings.port)
     port = sockets[0].getsockname()[1]
+    app[WHEREABOUTS].found(settings, port)
     tokens = {
         credentials.ADMIN: keyring.hand_out("local", Role.ADMIN),
         credentials.WORKER: keyring.hand_out("local-worker", Role.WORKER),

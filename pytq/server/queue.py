@@ -40,10 +40,13 @@ from pytq.schema.views import (
     moment,
 )
 from pytq.server.batches import Batches
-from pytq.server.crew import Unfinished
 from pytq.server.dispatcher import Dispatcher, clock
 from pytq.server.explaining import explain
 from pytq.server.keyring import Keyring, actor, calling
+from pytq.server.recruit.jobs import Jobs
+from pytq.server.recruit.office import Office
+from pytq.server.recruit.providers import Provider
+from pytq.server.recruit.recruiter import Recruiter
 from pytq.server.store import acting, insight, listing, outputs, reading, submitting
 from pytq.server.store.changes import Changes
 from pytq.server.store.database import Connection
@@ -56,12 +59,18 @@ T = TypeVar("T")
 _FOLLOW_BYTES: Final = 256 * 1024
 
 
-class Queue(Batches, Tokens, Unfinished):
-    """Tasks and executions; the rest comes with `Batches`, `Crew` and `Tokens`."""
+class Queue(Batches, Office, Tokens):
+    """Tasks and executions; the rest comes with `Batches`, `Crew`, `Office` and `Tokens`."""
 
-    def __init__(self, dispatcher: Dispatcher, keyring: Keyring | None = None) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        keyring: Keyring | None = None,
+        providers: Sequence[Provider] = (),
+    ) -> None:
         super().__init__(dispatcher)
         self.keyring = keyring or Keyring()
+        self.recruiter = Recruiter(self, Jobs(dispatcher), providers)
 
     # --- tasks
 
@@ -231,7 +240,10 @@ class Queue(Batches, Tokens, Unfinished):
 
     async def get_server(self) -> ServerInfo:
         """What this server is and how it is doing."""
-        counts = await self._read(lambda conn: reading.count(conn, None))
+        return self.describe(await self._read(lambda conn: reading.count(conn, None)))
+
+    def describe(self, counts: Counts) -> ServerInfo:
+        """What this server is and how it is doing, when that are its tasks."""
         return ServerInfo(
             version=__version__,
             api="v1",

@@ -46,6 +46,10 @@ class ServerSettings(BaseSettings):
     connections_per_address: Annotated[int, Field(ge=1)] = limits.CONNECTIONS_PER_ADDRESS
     """How many connections one address may hold; a proxy in front counts as one address."""
 
+    reached_at: str | None = None
+    """Where this machine itself, and workers it recruits, reach this server: a host:port or URL.
+    Found out when left out; with a certificate, say the name that is in it."""
+
     allowed_hosts: str = ""
     """More host names, comma-separated, that this server may be known by."""
 

@@ -1,5 +1,6 @@
 """What this machine is, and how it is doing."""
 
+import os
 import shutil
 import socket
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ def describe(home: Path) -> Machine:
     return Machine(
         hostname=socket.gethostname()[:200] or "unknown",
         boot=Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip(),
-        cpus=psutil.cpu_count() or 1,
+        cpus=len(os.sched_getaffinity(0)),  # those that we may use
         memory=psutil.virtual_memory().total,
         disk=shutil.disk_usage(home).total,
     )

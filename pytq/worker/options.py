@@ -42,7 +42,7 @@ class WorkerOptions:
     """How to run a worker. Concurrency, prefetch and batch: until the server knows better."""
 
     server: str
-    concurrency: int = field(default_factory=lambda: os.cpu_count() or 1)
+    concurrency: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     batch: str = "default"
     name: str = field(default_factory=default_name)
     prefetch: int = 0

@@ -255,7 +255,7 @@ def open_of_batch(conn: sa.Connection, name: str) -> list[int]:
     return list(found.scalars())
 
 
-def delete_batch(conn: sa.Connection, now: int, name: str, actor: str) -> int:
+def delete_batch(conn: sa.Connection, now: int, name: str, actor: str) -> tuple[int, Changes]:
     """Delete a batch and all its tasks; refuse while one runs or is waited on from outside."""
     changes = Changes()
     known = conn.execute(sa.select(batches.c.name).where(batches.c.name == name))
@@ -285,4 +285,4 @@ def delete_batch(conn: sa.Connection, now: int, name: str, actor: str) -> int:
     conn.execute(sa.delete(batches).where(batches.c.name == name))
     changes.note(now, "deleted", actor, batch=name, detail=f"{gone.rowcount} tasks")
     changes.write(conn)
-    return int(gone.rowcount)
+    return int(gone.rowcount), changes

@@ -32,6 +32,9 @@ class Changes:
     awake: set[str] = field(default_factory=set)  # batches with new pending tasks
     due: int | None = None  # when the first of those that wait for their next try may have it
     noted: list[dict[str, Any]] = field(default_factory=list)
+    batches: set[str] = field(default_factory=set)  # that came, went, or changed beside the counts
+    workers: set[str] = field(default_factory=set)  # likewise
+    lost: int = 0  # executions that ended through no fault of their task
 
     def move(
         self, task: int, batch: str, before: TaskStatus | None, after: TaskStatus | None
@@ -56,6 +59,10 @@ class Changes:
 
     def note(self, at: int, kind: str, actor: str, **about: Any) -> None:
         """Note an event: what happened, through whom, and what it is about."""
+        if "batch" in about:
+            self.batches.add(about["batch"])
+        if "worker" in about:
+            self.workers.add(about["worker"])
         self.noted.append({"at": at, "kind": kind, "actor": actor, **about})
 
     def write(self, conn: sa.Connection) -> None:

@@ -30,7 +30,7 @@ def _named(conn: sa.Connection, name: str) -> AnyRow:
     return row
 
 
-def greet(conn: sa.Connection, now: int, hello: Hello) -> tuple[AnyRow, bool]:
+def greet(conn: sa.Connection, now: int, hello: Hello) -> tuple[AnyRow, bool, Changes]:
     """Register a worker or know it again; returns its row, and whether it is the same as before.
 
     What its command line asks for is applied when it is new or was changed since the last time;
@@ -66,10 +66,10 @@ def greet(conn: sa.Connection, now: int, hello: Hello) -> tuple[AnyRow, bool]:
         if known.declared != said:
             values |= declared | {"settings_version": known.settings_version + 1}
         conn.execute(sa.update(workers).where(workers.c.id == which).values(values))
-    changes.note(now, "online", hello.name, worker=hello.name)
+    changes.note(now, "online", hello.name, worker=hello.name, batch=hello.batch)
     changes.write(conn)
     row = (conn.execute(sa.select(workers).where(workers.c.id == which))).one()
-    return row, same
+    return row, same, changes
 
 
 def _refuse_impostor(conn: sa.Connection, known: AnyRow) -> None:
@@ -182,6 +182,7 @@ def tune(
         values["settings_version"] = row.settings_version + 1
         conn.execute(sa.update(workers).where(workers.c.id == row.id).values(values))
         changes.note(now, "tuned", actor, worker=name, detail=said)
+        changes.batches.add(change.batch or row.batch)
         changes.write(conn)
     row = (conn.execute(sa.select(workers).where(workers.c.id == row.id))).one()
     return row, changes
@@ -204,6 +205,8 @@ def forget(
     after = Changes()
     after.note(now, "forgotten", actor, worker=name)
     after.write(conn)
+    changes.noted += after.noted
+    changes.workers |= after.workers
     return row.id, changes
 
 

@@ -1,6 +1,6 @@
 """Looking: pages by keyset, counts from the kept counts, rows turned into the API's views."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -137,6 +137,20 @@ def get_execution(conn: sa.Connection, task: int, attempt: int) -> ExecutionView
     return _execution_view(row)
 
 
+def executions_of(
+    conn: sa.Connection, refs: Collection[tuple[int, int]]
+) -> dict[tuple[int, int], ExecutionView]:
+    """Those of these executions that there are; each is a task and an attempt."""
+    dialect = conn.dialect.name
+    found = conn.execute(
+        _EXECUTIONS.where(among(dialect, executions.c.task, "of")),
+        {"of": listed(dialect, [task for task, _ in refs])},
+    )
+    wanted = set(refs)
+    rows = [row for row in found if (row.task, row.attempt) in wanted]
+    return {(row.task, row.attempt): _execution_view(row) for row in rows}
+
+
 def _execution_view(row: AnyRow) -> ExecutionView:
     return ExecutionView(
         id=f"{row.task}.{row.attempt}",
@@ -172,14 +186,14 @@ def count(conn: sa.Connection, batch: str | None) -> Counts:
 
 
 def list_batches(
-    conn: sa.Connection, online: Mapping[str, int], only: str | None = None
+    conn: sa.Connection, online: Mapping[str, int], only: Collection[str] | None = None
 ) -> list[BatchView]:
-    """Every batch with its counts; `online` tells how many workers each has."""
+    """Batches with their counts, all or `only` some; `online` tells how many workers each has."""
     query = sa.select(batches).order_by(batches.c.name)
     numbers = sa.select(task_counts)
     if only is not None:
-        query = query.where(batches.c.name == only)
-        numbers = numbers.where(task_counts.c.batch == only)
+        query = query.where(batches.c.name.in_(only))
+        numbers = numbers.where(task_counts.c.batch.in_(only))
     counts: dict[str, dict[str, int]] = {}
     for row in conn.execute(numbers):
         counts.setdefault(row.batch, {})[row.status] = row.n
@@ -195,23 +209,35 @@ def list_batches(
     ]
 
 
-def list_workers(conn: sa.Connection, name: str | None = None) -> Sequence[AnyRow]:
-    """Every worker that is not gone, or the one of that name."""
+def list_workers(conn: sa.Connection, names: Collection[str] | None = None) -> Sequence[AnyRow]:
+    """Every worker that is not gone, or those of these names."""
     query = sa.select(workers).where(workers.c.gone.is_(False)).order_by(workers.c.name)
-    if name is not None:
-        query = query.where(workers.c.name == name)
-    return (conn.execute(query)).all()
+    if names is not None:
+        query = query.where(workers.c.name.in_(names))
+    return conn.execute(query).all()
 
 
-def open_counts(conn: sa.Connection) -> dict[int, tuple[int, int]]:
-    """How many executions each worker holds, and how many of them run."""
-    running = sa.func.sum(sa.case((executions.c.phase == Phase.RUNNING.value, 1), else_=0))
+def crew(
+    conn: sa.Connection, names: Collection[str] | None, connected: Collection[int]
+) -> tuple[Sequence[AnyRow], dict[int, dict[Phase, int]]]:
+    """Workers, and how many executions each of those that are not connected holds, by phase."""
+    rows = list_workers(conn, names)
+    away = [row.id for row in rows if row.id not in connected]
+    return rows, _held_by(conn, away) if away else {}
+
+
+def _held_by(conn: sa.Connection, which: Collection[int]) -> dict[int, dict[Phase, int]]:
+    dialect = conn.dialect.name
     found = conn.execute(
-        sa.select(executions.c.worker, sa.func.count(), running)
-        .where(executions.c.ended_at.is_(None))
-        .group_by(executions.c.worker)
+        sa.select(executions.c.worker, executions.c.phase, sa.func.count())
+        .where(executions.c.ended_at.is_(None), among(dialect, executions.c.worker, "which"))
+        .group_by(executions.c.worker, executions.c.phase),
+        {"which": listed(dialect, which)},
     )
-    return {worker: (int(held), int(runs)) for worker, held, runs in found}
+    held: dict[int, dict[Phase, int]] = {}
+    for worker, phase, number in found:
+        held.setdefault(worker, {})[Phase(phase)] = number
+    return held
 
 
 def list_events(conn: sa.Connection, wanted: EventFilter) -> Page[EventView]:

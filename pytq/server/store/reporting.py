@@ -201,6 +201,7 @@ def close(
     awaited = {}
     for row, verdict in zip(held, verdicts, strict=True):
         changes.move(row.task, row.batch, TaskStatus.ACTIVE, verdict.status)
+        changes.lost += verdict.losses - row.losses
         if verdict.delay:
             changes.wait(now + _microseconds(verdict.delay))
         if row.awaited and verdict.status in TASK_ENDED:

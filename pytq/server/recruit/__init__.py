@@ -1,0 +1,1 @@
+"""Where workers come from: providers of machines, and the jobs that recruit and release workers."""
