@@ -64,6 +64,7 @@ OUTPUT_DISK_BYTES: Final = 16 * 1024 * 1024  # per stream, on the worker's disk
 
 # --- the server's own memory
 EVENTS_KEPT: Final = 200_000
+KEYS_KEPT_SECONDS: Final = 7 * 24 * 3_600.0  # Idempotency-Keys
 LEASES_PER_TICK: Final = 1_000
 WRITES_PER_COMMIT: Final = 500
 
