@@ -38,9 +38,9 @@ class System:
         token = credentials.token_for(address.parse(self.address))
         return {"Authorization": f"Bearer {token}"}
 
-    def start_server(self) -> None:
+    def start_server(self, *options: object) -> None:
         command = [*PYTQ, "server", "--port", str(self.port), "--data-dir", self.folder / "data"]
-        self.server = self._start(command, "server")
+        self.server = self._start([*command, *options], "server")
         self._wait_until_healthy()
 
     def start_worker(self, concurrency: int = 4, name: str = "w") -> subprocess.Popen[bytes]:
