@@ -1,16 +1,18 @@
 """How the keeper starts a process."""
 
 # pathlib would double what this process costs to start and to keep.
-# ruff: noqa: PTH113
+# ruff: noqa: PTH113, PTH116
 
 import contextlib
 import errno
 import os
+import stat
 
 from pytq.worker.keeper.native import APPEND, Native, ignored
 from pytq.worker.keeper.tasks import Message
 
 PROGRAMS = 1000  # remembered places
+FIRST_STEP = ".0"  # as an id ends: nothing of the task has run before it
 
 
 def _reason(error: OSError, program: str) -> str:
@@ -25,6 +27,14 @@ def _reason(error: OSError, program: str) -> str:
     return error.strerror or str(error)
 
 
+def _refuse_pipes(order: Message) -> None:
+    """A step before may have put a pipe there; to open it would take for ever."""
+    for stream in ("stdin", "stdout", "stderr"):
+        path = order.get(stream)
+        if path and os.path.lexists(path) and not stat.S_ISREG(os.stat(path).st_mode):
+            raise OSError(errno.EINVAL, f"its {stream} is not a regular file", path)
+
+
 class Programs:
     """Starts processes: posix_spawn, which never copies this process, wherever it can."""
 
@@ -37,6 +47,8 @@ class Programs:
 
     def start(self, order: Message) -> int:
         """Start one process in a session of its own; returns its pid."""
+        if order.get("stdin") or not order["id"].endswith(FIRST_STEP):
+            _refuse_pipes(order)
         if order.get("uid") is not None or order.get("gid") is not None:
             return self._start_as(order)
         program = self.find(order["argv"][0], order["env"].get("PATH", os.defpath))
