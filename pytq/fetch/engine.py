@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from pytq.fetch.transfer import Entry, Meter
+from pytq.fetch.transfer import Entry, Meter, Progress
 from pytq.schema.uris import Uri
 
 
@@ -43,6 +43,14 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Let go of connections."""
+
+
+@runtime_checkable
+class Bringer(Engine, Protocol):
+    """An engine that brings a folder in its own way."""
+
+    async def bring(self, uri: Uri, place: Path, progress: Progress) -> None:
+        """Bring everything to below `place`."""
 
 
 @runtime_checkable

@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from urllib.parse import quote
 
 from pytq.fetch import folders, retry
 from pytq.fetch.bounds import Bounds
-from pytq.fetch.engine import Engine, Item, Store, Wanted
+from pytq.fetch.engine import Bringer, Engine, Item, Store, Wanted
 from pytq.fetch.errors import FetchError, FetchFailure, local_error
-from pytq.fetch.file import FileEngine
+from pytq.fetch.file import EXACT, FileEngine
 from pytq.fetch.options import FetchOptions
 from pytq.fetch.parts import inside
 from pytq.fetch.threads import Threads
@@ -131,8 +132,13 @@ class Fetcher:
         await retry.persist(attempt, self.options, meter)
 
     async def _get_folder(self, uri: Uri, place: Path, progress: Progress) -> None:
+        engine = self._engine(uri)
+        if isinstance(engine, Bringer):
+            await engine.bring(uri, place, progress)
+            return
+
         async def planned() -> AsyncIterator[tuple[Item, Path, Meter]]:
-            async for item in self._engine(uri).walk(uri):
+            async for item in engine.walk(uri):
                 meter = Meter(progress)
                 meter.expect(item.entry.size or 0)
                 yield item, inside(uri, place, item.entry.name), meter
@@ -198,6 +204,14 @@ class Fetcher:
             from pytq.fetch.http import HttpEngine
 
             return HttpEngine(self._web, self._threads)
+        if scheme == "ftp":
+            from pytq.fetch.ftp import FtpEngine
+
+            return FtpEngine(self.options, self._bounds, self._threads)
+        if scheme == "run+fastq":
+            from pytq.fetch.ena import EnaEngine
+
+            return EnaEngine(self._web, self._threads, self._get_file)
         return FileEngine(self.options.file_roots, self._threads)
 
 
@@ -218,7 +232,11 @@ def as_folder(uri: Uri) -> Uri:
 
 
 def below(folder: Uri, name: str) -> Uri:
-    """The URI of a file in a folder."""
+    """The URI of a file in a folder, the name quoted as its scheme wants it."""
+    if folder.scheme == "ftp":
+        name = quote(name, errors="surrogateescape")
+    elif folder.scheme == "file" and EXACT not in folder.options:
+        name = name.replace("%", "%25")
     return replace(folder, path=f"{folder.path}{name}", actions=())
 
 
