@@ -1,6 +1,7 @@
 """What the tests of staging are made of: a porter's own side, without its thread."""
 
 import asyncio
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ class Yard:
 
 def spec_of(**task: Any) -> TaskSpec:
     """The core of a task as people submit it."""
-    return TaskSpec.model_validate(core_of(TaskSubmit(command=["true"], **task)))
+    return TaskSpec.model_validate_json(json.dumps(core_of(TaskSubmit(command=["true"], **task))))
 
 
 def names(folder: str | Path) -> list[str]:
