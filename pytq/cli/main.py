@@ -13,6 +13,7 @@ COMMANDS = {
     "up": ("pytq.cli.up", "server, one local worker and a live view, in one go"),
     "server": ("pytq.cli.server", "run the server"),
     "worker": ("pytq.cli.worker", "run a worker; or list, show, set … the workers there are"),
+    "tui": ("pytq.cli.tui", "see everything and turn every knob, in this terminal"),
     "launch": ("pytq.cli.launch", "queue one command"),
     "task": ("pytq.cli.tasks", "list, show, cancel, retry … tasks, read their output"),
     "batch": ("pytq.cli.batches", "list, show, pause, go, cancel … batches"),

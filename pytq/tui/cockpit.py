@@ -1,0 +1,218 @@
+"""The application's engine room: the store, the feed that fills it, and acts on their way."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from typing import ClassVar, Final, Literal
+
+from textual.app import App
+from textual.binding import BindingType
+from textual.events import DeliveryComplete, DeliveryFailed
+from textual.timer import Timer
+
+from pytq.client import Client
+from pytq.schema.problems import PytqError
+from pytq.schema.states import TaskStatus
+from pytq.schema.stream import Changes, Snapshot
+from pytq.tui import acts, theme
+from pytq.tui.acts import Act
+from pytq.tui.feed import Feed
+from pytq.tui.filters import TaskQuery
+from pytq.tui.knobs import GATHER_SECONDS, Knob, Knobs
+from pytq.tui.messages import Done, LinkChanged, News, Refused, ShowTasks
+from pytq.tui.model import Kind, Store
+
+Choice = Literal["quit", "stop", "leave"]
+
+_SPREAD_SECONDS: Final = 0.2  # nobody reads faster
+_TICK_SECONDS: Final = 1.0
+_UNDOS: Final = 20
+_TOAST_SECONDS: Final = 5.0
+_LONG_TOAST_SECONDS: Final = 12.0
+
+
+class Cockpit(App[Choice]):
+    """What every screen leans on. `now` is a monotonic clock in seconds."""
+
+    CSS: ClassVar[str] = """
+    Toast { padding: 0 1; background: $panel; }
+    CommandPalette > Vertical { background: $surface; }
+    CommandPalette #--input { height: auto; border: none; }
+    CommandPalette #--input SearchIcon { display: none; }
+    """
+    ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar[list[BindingType]] = []
+
+    def __init__(self, client: Client, *, now: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self.client = client.patient(0)
+        self.now = now
+        self.store = Store()
+        self.store.link.since = now()
+        self.knobs = Knobs()
+        self.feed = Feed(self.client, self._take, self._lost)
+        self.undos: list[Act] = []
+        self._touched: set[Kind] = set()
+        self._spread_timer: Timer | None = None
+        self._spread_at = 0.0
+        self._looked_at: tuple[int, ...] = ()
+        for one in (theme.DARK, theme.LIGHT):
+            self.register_theme(one)
+        self.theme = theme.DARK.name
+
+    @property
+    def address(self) -> str:
+        """Where the server is."""
+        return str(self.client.address)
+
+    def on_mount(self) -> None:
+        """Begin to listen."""
+        self.run_worker(self.feed.run(), name="feed", group="feed")
+        self.set_interval(_TICK_SECONDS, self._tick)
+
+    # --- news
+
+    def _take(self, frame: Snapshot | Changes) -> None:
+        was = self.store.link.state
+        self._touched |= self.store.take(frame, self.now())
+        if was != "live":
+            self._touched.add("link")
+            self.post_message(LinkChanged())
+        self._spread_soon()
+
+    def _lost(self, why: str) -> None:
+        was = self.store.link.state
+        self.store.lost(why, self.now())
+        self._touched.add("link")
+        if was != "away":
+            self.post_message(LinkChanged())
+        self._spread_soon()
+
+    def _tick(self) -> None:
+        self._touched.add("time")
+        self._spread_soon()
+
+    def _spread_soon(self) -> None:
+        """Tell the screen, though not more often than somebody can read."""
+        if self._spread_timer is None:
+            wait = self._spread_at + _SPREAD_SECONDS - time.monotonic()
+            if wait <= 0:
+                self._spread()
+            else:
+                self._spread_timer = self.set_timer(wait, self._spread)
+
+    def _spread(self) -> None:
+        self._spread_timer = None
+        self._spread_at = time.monotonic()
+        touched = frozenset(self._touched)
+        self._touched.clear()
+        if touched and self._screen_stacks.get(self.current_mode):
+            for screen in self.screen_stack:
+                screen.post_message(News(touched))
+
+    def look_at(self, tasks: Iterable[int]) -> None:
+        """Hear of these tasks one by one."""
+        wanted = tuple(tasks)
+        if wanted != self._looked_at:
+            self._looked_at = wanted
+            self.store.watch_only(wanted)
+            self.run_worker(self.feed.watch(wanted), name="watch", group="watch")
+
+    # --- acts
+
+    def do(self, act: Act) -> None:
+        """Ask the server for something; what comes of it comes as a message."""
+        self.run_worker(self._do(act), name=act.title, group="acts")
+
+    async def _do(self, act: Act) -> None:
+        try:
+            sentence = await act.run(self.client)
+        except PytqError as error:
+            self.post_message(Refused(act, acts.told(error)))
+        else:
+            self.post_message(Done(act, sentence))
+
+    def on_done(self, message: Done) -> None:
+        """Say what was done, and how to undo it."""
+        text = message.sentence
+        if message.act.undo is not None:
+            self.undos = [*self.undos[-_UNDOS:], message.act.undo]
+            text += "  (u undoes it)"
+        self.notify(text, timeout=_TOAST_SECONDS, markup=False)
+
+    def on_refused(self, message: Refused) -> None:
+        """Say why it was not done."""
+        title = f"could not {message.act.title}"
+        self.notify(
+            message.sentence,
+            title=title,
+            severity="error",
+            timeout=_LONG_TOAST_SECONDS,
+            markup=False,
+        )
+
+    def on_delivery_complete(self, event: DeliveryComplete) -> None:
+        """A file was saved."""
+        self.say(f"saved {event.path}" if event.path and not self.is_web else "saved")
+
+    def on_delivery_failed(self, event: DeliveryFailed) -> None:
+        """A file could not be saved."""
+        self.say(f"could not be saved: {event.exception}", warn=True)
+
+    def say(self, text: str, *, warn: bool = False) -> None:
+        """Tell something in passing."""
+        severity: Literal["warning", "information"] = "warning" if warn else "information"
+        self.notify(text, severity=severity, timeout=_TOAST_SECONDS, markup=False)
+
+    # --- knobs
+
+    def turn(self, names: Iterable[str], knob: Knob, *, by: int = 0, to: object = None) -> None:
+        """Turn a knob of workers, by a step or to a value; it shows at once and is sent soon."""
+        now = self.now()
+        for name in names:
+            worker = self.store.workers.get(name)
+            if worker is None:
+                continue
+            if by:
+                self.knobs.step(worker, knob, by, now)
+            else:
+                self.knobs.turn(worker, knob, to, now)
+        self._touched.add("workers")
+        self._spread_soon()
+        self.set_timer(GATHER_SECONDS + 0.02, self._send_knobs)
+
+    def _send_knobs(self) -> None:
+        for name, (change, before) in self.knobs.due(self.now()).items():
+            act = acts.tune(name, change, before)
+            self.run_worker(self._tune(name, act), name=act.title, group="acts")
+
+    async def _tune(self, name: str, act: Act) -> None:
+        await self._do(act)
+        self.knobs.answered(name)
+        self._touched.add("workers")
+        self._spread_soon()
+
+    # --- actions that every screen has
+
+    def action_undo(self) -> None:
+        """Undo the last act that can be undone."""
+        if self.undos:
+            self.do(self.undos.pop())
+        else:
+            self.say("nothing to undo")
+
+    def action_theme(self) -> None:
+        """Light or dark."""
+        dark = self.theme == theme.DARK.name
+        self.theme = theme.LIGHT.name if dark else theme.DARK.name
+
+    def action_tasks_of(self, status: str) -> None:
+        """Show the tasks of a status."""
+        self.post_message(ShowTasks(TaskQuery(statuses=(TaskStatus(status),))))
+
+    async def on_unmount(self) -> None:
+        """Let acts that are on their way arrive, for a moment."""
+        under_way = [worker for worker in self.workers if worker.group == "acts"]
+        if under_way:
+            waits = [worker.wait() for worker in under_way]
+            await asyncio.wait_for(asyncio.gather(*waits, return_exceptions=True), 1.0)

@@ -1,0 +1,1 @@
+"""What panes show, as lines for a width and a height. Pure."""
