@@ -12,6 +12,7 @@ from pytq.server import link, stream
 from pytq.server.api import add_routes, middlewares
 from pytq.server.api.doors import KEYRING
 from pytq.server.dispatcher import Dispatcher
+from pytq.server.housekeeping import keep_house
 from pytq.server.keyring import Keyring
 from pytq.server.link import Links
 from pytq.server.liveness import Liveness
@@ -22,6 +23,7 @@ from pytq.server.settings import ServerSettings
 from pytq.server.store.database import Database
 from pytq.server.store.engine import default_uri
 from pytq.server.stream import Streams
+from pytq.server.ui.visits import Visits
 from pytq.server.whereabouts import WHEREABOUTS, Whereabouts
 
 
@@ -43,6 +45,7 @@ async def application(settings: ServerSettings) -> AsyncIterator[web.Application
     )
     app[KEYRING], app[WHEREABOUTS] = keyring, whereabouts
     add_routes(app, queue)
+    Visits(whereabouts).add_to(app)
     app.router.add_get(link.PATH, links.serve)
     app.router.add_get(stream.PATH, streams.serve)
     app.on_shutdown.append(lambda _: links.close())
@@ -50,6 +53,7 @@ async def application(settings: ServerSettings) -> AsyncIterator[web.Application
     loops = [
         asyncio.create_task(Liveness(dispatcher).run(), name="liveness"),
         asyncio.create_task(keyring.run(), name="keyring"),
+        asyncio.create_task(keep_house(db), name="housekeeping"),
     ]
     try:
         await queue.load_tokens()
@@ -60,6 +64,7 @@ async def application(settings: ServerSettings) -> AsyncIterator[web.Application
         for loop in loops:
             loop.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
+        dispatcher.close()
         await db.close()
 
 

@@ -29,6 +29,8 @@ SECURITY_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
 }
 
+_PAGES: Final = frozenset({"/", "/ui", "/ui/"})  # to which others may link
+
 _HOST: Final = re.compile(r"(?:\[(?P<six>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?")
 
 
@@ -93,7 +95,7 @@ def _is_own(origin: str, host: str) -> bool:
 def _is_link_to_the_page(request: web.Request) -> bool:
     return (
         request.method in {"GET", "HEAD"}
-        and request.path == "/"
+        and request.path in _PAGES
         and request.headers.get("Sec-Fetch-Mode") == "navigate"
     )
 

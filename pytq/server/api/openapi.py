@@ -100,6 +100,8 @@ def description() -> dict[str, Any]:
             "title": "PYTQ",
             "version": __version__,
             "summary": "A task queue for science teams",
+            "description": "For people there is a cockpit, in the terminal (`pytq tui`) and"
+            " [in the browser](/ui/).",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
