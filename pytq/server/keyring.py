@@ -165,7 +165,7 @@ class Keyring:
     def offer_code(self, caller: Caller) -> str:
         """A code that is good once, soon."""
         if len(self._codes) >= _CODES:
-            self.sweep()
+            self._sweep()
         if len(self._codes) >= _CODES:
             raise TooManyError("too many login codes wait to be used", retry_after=60.0)
         code = secrets.token_urlsafe(24)
@@ -202,10 +202,13 @@ class Keyring:
         """Drop what has expired, for ever."""
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
-            await _hang_up(self.sweep(), b"the token has expired")
+            await self.tidy()
 
-    def sweep(self) -> set[Caller]:
-        """Drop what has expired; returns whose time is over."""
+    async def tidy(self) -> None:
+        """Drop what has expired, and hang up on it."""
+        await _hang_up(self._sweep(), b"the token has expired")
+
+    def _sweep(self) -> set[Caller]:
         now = time.time()
         over = {key.caller for key in self._keys.values() if now >= key.caller.until}
         self._drop(lambda key: not key.is_good(now))
