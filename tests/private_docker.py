@@ -12,6 +12,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,6 +53,17 @@ APPLETS: Final = [
 USER, PASSWORD = "pytq", "tested"
 HTPASSWD: Final = f"{USER}:$2y$05$cJoFpsEJ4FQRP4cAufsJ2OHJYj1n19a4zR0k5HgTN43.xuQ3PJMmi\n"
 
+CONTAINERD_CONFIG: Final = """\
+version = 2
+root = "{room}/containerd"
+state = "{room}/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+address = "{room}/c"
+[ttrpc]
+address = "{room}/t"
+"""
+
 REGISTRY_CONFIG: Final = """\
 version: 0.1
 log: {{level: error}}
@@ -63,7 +75,9 @@ auth: {{htpasswd: {{realm: tests, path: {room}/htpasswd}}}}
 
 def why_not() -> str:
     """Why no dockerd can be run here; empty when one can."""
-    missing = [name for name in ("dockerd", "docker", "busybox") if program(name) is None]
+    missing = [
+        name for name in ("dockerd", "containerd", "docker", "busybox") if program(name) is None
+    ]
     if missing:
         return f"not installed: {', '.join(missing)}; scripts/system-packages installs them"
     if os.geteuid() != 0:
@@ -88,6 +102,7 @@ class PrivateDocker:
         self.host = f"unix://{self.socket}"
         self.live_restore = live_restore
         self._daemon: subprocess.Popen[bytes] | None = None
+        self._containerd: subprocess.Popen[bytes] | None = None
         self._log = (self.room / "log").open("ab")
 
     @property
@@ -97,20 +112,15 @@ class PrivateDocker:
 
     def start(self) -> None:
         """Start dockerd, or start it again; returns when it answers."""
+        if self._containerd is None:  # apart, as it is everywhere: it outlives dockerd
+            self._containerd = _start(self._write_containerd_config(), self._log)
         argv = [program("dockerd") or "dockerd", "--host", self.host]
         for name in ("data-root", "exec-root", "pidfile"):
             argv += [f"--{name}", f"{self.room}/{name}"]
+        argv += ["--containerd", f"{self.room}/c", "--log-level", "warn"]
         argv += ["--bridge", "none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"]
         argv += [f"--live-restore={str(self.live_restore).lower()}", "--shutdown-timeout", "3"]
-        self._daemon = subprocess.Popen(
-            argv,
-            env={"PATH": SYSTEM_PATH},
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-            start_new_session=True,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - no threads have been started by us here
-        )
+        self._daemon = _start(argv, self._log)
         wait_for(self._answers, START_SECONDS, lambda: f"dockerd did not start:\n{self.log()}")
 
     def stop(self, number: int = signal.SIGTERM) -> None:
@@ -128,6 +138,9 @@ class PrivateDocker:
         if left:
             self.cli("rm", "--force", "--volumes", *left)
         self.stop()
+        if self._containerd is not None:
+            self._containerd.terminate()
+            self._containerd.wait(START_SECONDS)
         self._log.close()
         for line in reversed(Path("/proc/mounts").read_text().splitlines()):
             place = line.split()[1]
@@ -166,6 +179,11 @@ class PrivateDocker:
         """The last of what dockerd had to say."""
         return (self.room / "log").read_text(errors="replace")[-4000:]
 
+    def _write_containerd_config(self) -> list[str]:
+        config = self.room / "containerd.toml"
+        config.write_text(CONTAINERD_CONFIG.format(room=self.room))
+        return [program("containerd") or "containerd", "--config", str(config)]
+
     def _answers(self) -> bool:
         if self._daemon is not None and self._daemon.poll() is not None:
             raise RuntimeError(f"dockerd ended:\n{self.log()}")
@@ -192,13 +210,8 @@ class PrivateRegistry:
         (self.room / "config.yml").write_text(config)
 
     def start(self) -> None:
-        self._process = subprocess.Popen(
-            ["docker-registry", "serve", f"{self.room}/config.yml"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - as above
-        )
+        log = subprocess.DEVNULL
+        self._process = _start(["docker-registry", "serve", f"{self.room}/config.yml"], log)
         wait_for(lambda: listens(self.port), START_SECONDS, lambda: "no registry")
 
     def stop(self) -> None:
@@ -251,6 +264,26 @@ def wait_for(what: Callable[[], Any], seconds: float, else_say: Callable[[], str
             raise TimeoutError(else_say())
         time.sleep(0.02)
     return value
+
+
+def _start(argv: list[str], log: Any) -> "subprocess.Popen[bytes]":
+    """Start a process that ends with this one, should the tests be killed.
+
+    It ends with the *thread* that starts it; so that is always the same one, which stays.
+    """
+    return _starter.submit(
+        subprocess.Popen,
+        argv,
+        env={"PATH": SYSTEM_PATH},
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        preexec_fn=_die_with_parent,
+    ).result()
+
+
+_starter = ThreadPoolExecutor(1)
 
 
 def _die_with_parent() -> None:

@@ -89,26 +89,31 @@ class Guarded:
     def end(self, due: list[tuple[str, str, str]]) -> None:
         """SIGTERM to all, SIGKILL after the grace. Runs in a thread."""
         try:
-            running = [one for one in due if self.signal(*one, "SIGTERM")]
+            running = []
+            for name, door, container in due:
+                status = signal(door, container, "SIGTERM")
+                if status == DONE:
+                    running.append((name, door, container))
+                elif status:
+                    self.answers.append((name, False))  # it had ended already
             if running:
                 time.sleep(GRACE_SECONDS)
-            for one in running:
-                self.signal(*one, "SIGKILL")
-                self.answers.append((one[0], True))
+            for name, door, container in running:
+                if signal(door, container, "SIGKILL"):
+                    self.answers.append((name, True))
         finally:
             self.again_at = now() + RETRY_SECONDS
             self.ending = False
 
-    def signal(self, name: str, door: str, container: str, signal: str) -> bool:
-        """Whether a container was there to be signalled; it is over when it was not."""
-        try:
-            status = post(door, f"/containers/{container}/kill?signal={signal}")
-            post(door, f"/containers/{container}/unpause")  # what is frozen hears nothing
-        except OSError:
-            return False
-        if status != DONE:
-            self.answers.append((name, False))
-        return status == DONE
+
+def signal(door: str, container: str, name: str) -> int:
+    """Signal a container; dockerd's answer, 0 when it is away."""
+    try:
+        status = post(door, f"/containers/{container}/kill?signal={name}")
+        post(door, f"/containers/{container}/unpause")  # what is frozen hears nothing
+    except OSError:
+        return 0
+    return status
 
 
 def post(door: str, path: str) -> int:

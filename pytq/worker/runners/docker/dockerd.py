@@ -113,6 +113,17 @@ class Dockerd:
             info = await self.docker.system.info()
         self.live_restore = bool(info.get("LiveRestoreEnabled"))
 
+    async def knock(self) -> None:
+        """See whether it still takes new callers: one that is stopping answers only old ones."""
+        async with speaking(CALL_SECONDS):
+            reader, writer = await asyncio.open_unix_connection(self.socket)
+            try:
+                writer.write(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
+                if not await reader.read(1):
+                    raise DockerdAway("it hung up")
+            finally:
+                writer.close()
+
     async def close(self) -> None:
         """Hang up."""
         if self._docker is not None:

@@ -53,6 +53,7 @@ class Run:
         self.cause = ""  # why it was told to end
         self.usage = Usage()
         self.running_since = 0.0
+        self._started = 0.0  # in seconds since 1970
         self._dockerd = dockerd
         self._images = images
         self._listener = Listener(dockerd, order.name, order.sink)
@@ -180,7 +181,7 @@ class Run:
         self._began()
 
     def _began(self) -> None:
-        self.running_since = time.monotonic()
+        self.running_since, self._started = time.monotonic(), time.time()
         self._begun.set()
         if self.order.stdin is not None:
             self._spawn(self._feed(self.order.stdin))
@@ -203,12 +204,13 @@ class Run:
 
     async def _verdict(self, code: int) -> Event:
         """What its end means. Success that nothing casts doubt on needs no question."""
-        if code == 0 and not self._listener.cut and not self.order.found:
+        doubtful = self._listener.cut or await self._may_be_interrupted()
+        if code == 0 and not doubtful and not self.order.found:
             ran = time.monotonic() - self.running_since
             return self._exited(code, cause=self.cause, ran=ran)
         state = (await self._listener.show())["State"]
         began, ended = moment(state["StartedAt"]), moment(state["FinishedAt"])
-        if not self.cause and self._was_interrupted(began):
+        if not self.cause and self._was_interrupted(began, doubtful=doubtful):
             return self._exited(cause="dockerd restarted")
         if state["OOMKilled"] and code and not self.cause:
             return self._exited(code, cause="oom", detail=self._limit(), ran=ended - began)
@@ -216,12 +218,22 @@ class Run:
         signal = number if number in DEADLY else None
         return self._exited(code, signal, cause=self.cause, ran=max(0.0, ended - began))
 
-    def _was_interrupted(self, began: float) -> bool:
+    async def _may_be_interrupted(self) -> bool:
+        """Whether dockerd may be stopping, which to its containers is a polite SIGTERM."""
+        if self._dockerd.live_restore or self.cause or self.order.found:
+            return False
+        try:
+            await self._dockerd.knock()
+        except DockerdAway:
+            return True
+        return self._dockerd.began() > self._started
+
+    def _was_interrupted(self, began: float, *, doubtful: bool) -> bool:
         """Whether dockerd was restarted under it, which without live restore ends it somehow."""
         if self._dockerd.live_restore:
             return False
         restarted = self._dockerd.began()
-        return restarted > began if restarted else self._listener.cut
+        return restarted > began if restarted else doubtful
 
     def _limit(self) -> str:
         if not self.order.memory:
