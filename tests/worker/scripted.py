@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,13 @@ class ScriptedServer:
         number = len(self.waiting) + len(self.open) + len(self.ended) + 1
         steps = spec.pop("steps", [{"command": command}])
         core = TaskSpec.model_validate({"steps": steps, **spec})
+        self.waiting.append(frames.Lease(task=number, attempt=1, spec=core))
+        return (number, 1)
+
+    def add_json(self, spec: dict[str, Any]) -> Ref:
+        """Queue a task given as JSON would give it."""
+        number = len(self.waiting) + len(self.open) + len(self.ended) + 1
+        core = TaskSpec.model_validate_json(json.dumps(spec))
         self.waiting.append(frames.Lease(task=number, attempt=1, spec=core))
         return (number, 1)
 
