@@ -31,7 +31,7 @@ class Intake:
     """Whether the disk lets a worker take more. Reads no clock, touches no disk."""
 
     def __init__(self) -> None:
-        self._closed = False
+        self._why = ""  # nothing is taken in; empty while something is
         self._until = 0.0
         self._opened = 0.0
         self._pause = PAUSE
@@ -46,18 +46,18 @@ class Intake:
                 return self._close(disk.full, now)
             if now - self._opened > FORGIVEN_SECONDS:
                 self._pause = PAUSE
-        elif not self._closed:
+        elif full != self._why:  # a task ran into it since
             self._close(full, now + self._pause)
             self._pause = min(PAUSE_MAX, 2 * self._pause)
         elif now >= self._until and disk.files and disk.free >= TIGHT * disk.floor:
             log.info("there is room again on %s", disk)
-            self._closed, self._opened = False, now
+            self._why, self._opened = "", now
             return ""
         return full
 
     def _close(self, why: str, until: float) -> str:
         log.warning("%s; taking in nothing new until there is room", why)
-        self._closed, self._until = True, until
+        self._why, self._until = why, until
         return why
 
 
