@@ -12,14 +12,24 @@ def pipe(keeper: Keeper, name: str) -> Path:
     return place
 
 
+def ends(keeper: Keeper, count: int) -> list[str]:
+    """The next so many that exited, in whatever order."""
+    ended: list[str] = []
+    while len(ended) < count:
+        message = keeper.hear()
+        if message["type"] == "exited":
+            ended.append(message["id"])
+    return sorted(ended)
+
+
 def test_one_that_is_slow_to_start_holds_up_nobody(keeper: Keeper) -> None:
     """While one start waits (here, for the reader of its stdout), others come and go."""
     waits = pipe(keeper, "slow")
     keeper.start("1.1.0", "sh", "-c", "exit 7", stdout=str(waits))
-    for number in range(2, 22):
-        keeper.start(f"{number}.1.0", "true")
-    for number in range(2, 22):
-        assert keeper.hear_of(f"{number}.1.0", "exited")["code"] == 0
+    names = [f"{number}.1.0" for number in range(2, 22)]
+    for name in names:
+        keeper.start(name, "true")
+    assert ends(keeper, len(names)) == sorted(names)
 
     reader = os.open(waits, os.O_RDONLY | os.O_NONBLOCK)
     assert keeper.hear_of("1.1.0", "exited")["code"] == 7
@@ -56,10 +66,5 @@ def test_hundreds_of_starts_at_once_end_once_each(keeper: Keeper) -> None:
     names = [f"{number}.1.0" for number in range(1, 301)]
     for name in names:
         keeper.start(name, "true")
-    ended = []
-    while len(ended) < len(names):
-        message = keeper.hear()
-        if message["type"] == "exited":
-            ended.append(message["id"])
 
-    assert sorted(ended) == sorted(names)
+    assert ends(keeper, len(names)) == sorted(names)
