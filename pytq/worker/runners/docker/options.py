@@ -220,16 +220,15 @@ def _ulimit(text: str) -> dict[str, Any]:
 
 
 def _host_entry(text: str) -> str:
-    name, sign, address = text.partition(":") if ":" in text else text.partition("=")
-    if not (name and sign and address):
+    match = re.fullmatch(r"([^:=]+)[:=](.+)", text)
+    if match is None:
         raise ValueError("write HOST:ADDRESS")
-    return f"{name}:{address}"
+    return f"{match[1]}:{match[2]}"
 
 
 def _gpus(text: str) -> dict[str, Any]:
     """As docker reads it: `all`, a count, or `device=0,1` with more after commas in quotes."""
     wanted: dict[str, Any] = {"Driver": "", "Count": 0, "Capabilities": [["gpu"]], "Options": {}}
-    text = text.strip("\"'")
     if text.startswith("device="):
         return wanted | {"DeviceIDs": text.removeprefix("device=").split(",")}
     for name, value in _csv(text).items():
