@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Self
 from urllib.parse import quote
 
 from pytq.fetch import folders, retry
@@ -35,6 +36,12 @@ class Fetcher:
         self._bounds = Bounds(self.options)
         self._web = Web(self.options, self._bounds)
         self._engines: dict[str, Engine] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def get(
         self,

@@ -13,7 +13,10 @@ T = TypeVar("T")
 
 CORRUPT_ATTEMPTS: Final = 2  # what comes wrong twice is wrong at its source
 RETRY_AFTER_MAX: Final = 300.0  # no server may put us to sleep for longer
-GAIN: Final = 1024 * 1024  # an attempt that got so much further was worth it, and is not counted
+# An attempt that got so much further was worth it, and is not counted: so many bytes, or such a
+# part of what was missing.
+GAIN: Final = 1024 * 1024
+GAIN_PART: Final = 10
 
 
 async def persist(
@@ -30,7 +33,7 @@ async def persist(
         try:
             return await attempt()
         except FetchError as error:
-            if meter is not None and meter.done >= reached + GAIN:
+            if meter is not None and meter.done > reached + _worth(meter, reached):
                 tried, reached = 0, meter.done
             tried += 1
             corrupt += error.kind is FetchFailure.CORRUPT
@@ -40,6 +43,10 @@ async def persist(
                 raise
             pause = _pause(error, tried, options)
         await asyncio.sleep(pause)
+
+
+def _worth(meter: Meter, reached: int) -> int:
+    return min(GAIN, (meter.total - reached) // GAIN_PART) if meter.total > reached else GAIN
 
 
 def _pause(error: FetchError, tried: int, options: FetchOptions) -> float:

@@ -28,12 +28,12 @@ class Progress:
 class Meter:
     """Counts one file of a transfer. Saying the same thing again, at a second try, adds nothing."""
 
-    __slots__ = ("_progress", "_total", "done", "moves")
+    __slots__ = ("_progress", "done", "moves", "total")
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._total = 0
         self.done = 0
+        self.total = 0
         self.moves = 0  # grows with every sign of life, with bytes or without
 
     def add(self, amount: int) -> None:
@@ -49,8 +49,8 @@ class Meter:
     def expect(self, total: int) -> None:
         """Tell how large the file is."""
         self.moves += 1
-        self._progress.shift(0, total - self._total)
-        self._total = total
+        self._progress.shift(0, total - self.total)
+        self.total = total
 
     def touch(self) -> None:
         """Show life where no bytes come: a checksum, an answer."""

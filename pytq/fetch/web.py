@@ -67,7 +67,7 @@ _TROUBLES: Final[list[tuple[_Errors, str, FetchFailure, bool | None]]] = [
     ),
     (
         aiohttp.TooManyRedirects,
-        f"more than {REDIRECTS} redirects, which look like a circle",
+        f"{REDIRECTS} redirects, one after the other, lead nowhere",
         FetchFailure.UNSUPPORTED,
         None,
     ),
