@@ -14,6 +14,7 @@ _COLUMNS: Final = (
 )
 _VERBS: Final = {
     "show": "show batches",
+    "failures": "tell how their failed tasks failed",
     "pause": "start nothing new of them",
     "go": "let paused ones go on",
     "cancel": "cancel every open task of them",
@@ -33,15 +34,13 @@ def add_parser(subparsers: Any) -> None:
         one = verbs.add_parser(verb, help=purpose)
         one.add_argument("names", nargs="+", metavar="BATCH")
         asking.add_server(one)
-        if verb == "show":
+        if verb in _SHOWS:
             asking.add_json(one)
 
 
 def run(args: argparse.Namespace) -> int:
     """Do what was asked of the batches."""
-    if args.verb == "list":
-        return asking.ask(args, _list)
-    return asking.ask(args, _show if args.verb == "show" else _act)
+    return asking.ask(args, _SHOWS.get(args.verb, _act))
 
 
 async def _list(args: argparse.Namespace, client: Client) -> int:
@@ -82,6 +81,19 @@ async def _show(args: argparse.Namespace, client: Client) -> int:
     return 0
 
 
+async def _failures(args: argparse.Namespace, client: Client) -> int:
+    for name in args.names:
+        failures = await client.list_failures(name)
+        if args.json:
+            asking.print_json_list(failures)
+            continue
+        rows = [(one.count, one.cause, one.exit_code, one.task, one.detail) for one in failures]
+        screen.print_table(("TASKS", "CAUSE", "EXIT", "SUCH AS", "WHY"), rows)
+        if failures and failures[0].sampled:
+            print(f"batch {name}: there are more; these are of the newest failures")
+    return 0
+
+
 async def _act(args: argparse.Namespace, client: Client) -> int:
     act = _ACTS[args.verb]
     return await asking.each(args.names, lambda name: act(client, str(name)))
@@ -109,6 +121,7 @@ async def _delete(client: Client, name: str) -> str:
     return f"batch {name}: deleted with {(await client.delete_batch(name)).count} tasks"
 
 
+_SHOWS: Final = {"list": _list, "show": _show, "failures": _failures}
 _ACTS: Final[dict[str, Callable[[Client, str], Awaitable[str]]]] = {
     "pause": _pause,
     "go": _go,

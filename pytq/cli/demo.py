@@ -18,8 +18,8 @@ from pytq.cli.demo_tasks import Intention
 from pytq.cli.progress import Watch, ended, total
 from pytq.cli.wire import harmless
 from pytq.client import Client
-from pytq.schema.queries import ExecutionFilter
 from pytq.schema.problems import PytqError
+from pytq.schema.queries import ExecutionFilter
 from pytq.schema.states import Stream, TaskStatus
 from pytq.schema.tasks import TaskSubmit
 from pytq.schema.views import TaskView

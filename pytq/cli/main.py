@@ -17,10 +17,15 @@ COMMANDS = {
     "launch": ("pytq.cli.launch", "queue one command"),
     "task": ("pytq.cli.tasks", "list, show, cancel, retry … tasks, read their output"),
     "batch": ("pytq.cli.batches", "list, show, pause, go, cancel … batches"),
+    "recruit": ("pytq.cli.recruit", "bring new workers"),
+    "job": ("pytq.cli.jobs", "list, show, cancel the server's own jobs, read their logs"),
     "token": ("pytq.cli.tokens", "create, list, revoke tokens; open the web page"),
     "demo": ("pytq.cli.demo", "run a real pipeline on this machine and see what comes out"),
 }
-WORKER_VERBS = frozenset({"list", "show", "set", "pause", "resume", "drain", "forget"})
+WORKER_VERBS = frozenset(
+    {"list", "show", "set", "pause", "resume", "drain", "release", "forget"}
+    | {"resources", "clean", "pin", "unpin"}
+)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from pytq.cli import asking, screen
 from pytq.cli.follow import follow, say, write_all
+from pytq.cli.wire import harmless
 from pytq.client import Client
 from pytq.schema import limits
 from pytq.schema.queries import ExecutionFilter, TaskFilter
@@ -30,6 +31,10 @@ def add_parser(subparsers: Any) -> None:
     show.add_argument("ids", nargs="+", type=number, metavar="TASK")
     asking.add_server(show)
     asking.add_json(show)
+    explain = verbs.add_parser("explain", help="tell why tasks are not running")
+    explain.add_argument("ids", nargs="+", type=number, metavar="TASK")
+    asking.add_server(explain)
+    asking.add_json(explain)
     _add_output(verbs)
     _add_set(verbs)
     for verb, purpose in _ACTS.items():
@@ -45,7 +50,8 @@ def _add_list(verbs: Any) -> None:
     statuses = [status.value for status in TaskStatus]
     add("-S", "--status", action="append", choices=statuses, help="only these; repeatable")
     add("-n", "--name", help="only those of exactly this name")
-    add("--search", metavar="TEXT", help="only those with this in their name")
+    add("-w", "--worker", help="only those whose latest try is, or was, on this worker")
+    add("--search", metavar="WORDS", help="only those with these words in name or command")
     add("--oldest", action="store_true", help="oldest first")
     add("-l", "--limit", type=number, default=limits.PAGE_DEFAULT, metavar="N", help="at most N")
     asking.add_server(listing)
@@ -94,7 +100,13 @@ def run(args: argparse.Namespace) -> int:
             "task set: say what to change: --name, --batch, --priority, --retry or --command"
         )
         return asking.USAGE_ERROR
-    works = {"list": _list, "show": _show, "output": _output, "set": _set}
+    works = {
+        "list": _list,
+        "show": _show,
+        "explain": _explain,
+        "output": _output,
+        "set": _set,
+    }
     return asking.ask(args, works.get(args.verb, _act))
 
 
@@ -103,6 +115,7 @@ async def _list(args: argparse.Namespace, client: Client) -> int:
         batch=args.batch,
         status=[TaskStatus(status) for status in args.status or []],
         name=args.name,
+        worker=args.worker,
         search=args.search,
         oldest_first=args.oldest,
         limit=min(args.limit, limits.PAGE_MAX),
@@ -183,6 +196,19 @@ def _try(one: ExecutionView) -> tuple[object, ...]:
         screen.moment(one.ended_at),
         screen.reason(one.reason),
     )
+
+
+async def _explain(args: argparse.Namespace, client: Client) -> int:
+    for task in args.ids:
+        told = await client.explain_task(task)
+        if args.json:
+            asking.print_json(told)
+            continue
+        print(harmless(f"task {task}: {told.summary}"))
+        if told.workers:
+            rows = [(one.worker, one.reason) for one in told.workers]
+            screen.print_table(("WORKER", "WHY"), rows)
+    return 0
 
 
 async def _output(args: argparse.Namespace, client: Client) -> int:

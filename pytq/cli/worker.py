@@ -19,7 +19,7 @@ def add_parser(subparsers: Any) -> None:
         help="run a worker",
         description="Run tasks of one batch on this machine. Running tasks outlive the worker:"
         " start it again to take them over. To look after workers there are: pytq worker"
-        " list|show|set|pause|resume|drain|forget.",
+        " list|show|set|pause|resume|drain|release|forget|resources|clean|pin|unpin.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -51,9 +51,56 @@ def add_parser(subparsers: Any) -> None:
         type=Path,
         help="where journal and tasks' folders lie (default: $PYTQ_WORK_DIR or a user folder)",
     )
+    _add_data_options(parser)
+    _add_container_options(parser)
     add_credentials(parser)
     parser.add_argument(
         "--kill", action="store_true", help="end the running tasks too when the worker is stopped"
+    )
+
+
+def _add_data_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--file-root",
+        metavar="DIR",
+        type=Path,
+        action="append",
+        help="below this folder file:// may read and write; may be repeated (default: anywhere)",
+    )
+    parser.add_argument(
+        "--transfers",
+        metavar="N",
+        type=_at_least_one,
+        help="files that come or go at once (default: 32)",
+    )
+    parser.add_argument(
+        "--transfers-per-host",
+        metavar="N",
+        type=_at_least_one,
+        help="of them from or to one host (default: 16)",
+    )
+    parser.add_argument(
+        "--disk-high",
+        metavar="PART",
+        type=_part,
+        help="when more of the work directory's disk is taken, what was used longest ago goes:"
+        " resources, images, folders of failed tasks (default: 0.9)",
+    )
+
+
+def _add_container_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        help="what containers see as /data; '' for nothing (default: /data, where there is one)",
+    )
+    parser.add_argument(
+        "--allow-docker-option",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="let tasks use an option of docker run that reaches out of the container, as"
+        " privileged or volume; may be repeated (see docs/containers.md)",
     )
 
 
@@ -95,7 +142,33 @@ def _options(args: argparse.Namespace) -> Any:
         work_dir=args.work_dir,
         kill_on_exit=args.kill,
         **given,
+        **_data_options(args),
+        **_container_options(args),
     )
+
+
+def _data_options(args: argparse.Namespace) -> dict[str, Any]:
+    names = ("transfers", "transfers_per_host", "disk_high")
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    if args.file_root:
+        given["file_roots"] = tuple(root.absolute() for root in args.file_root)
+    return given
+
+
+def _container_options(args: argparse.Namespace) -> dict[str, Any]:
+    from pytq.worker.options import WorkerError
+    from pytq.worker.runners.docker.options import OptionError, guarded_name
+
+    try:
+        allowed = tuple(guarded_name(name) for name in args.allow_docker_option)
+    except OptionError as error:
+        raise WorkerError(f"--allow-docker-option: {error}") from error
+    given: dict[str, Any] = {"docker_options": allowed}
+    if args.data is not None:
+        given["data_dir"] = Path(args.data).absolute() if args.data else None
+        if args.data and not given["data_dir"].is_dir():
+            raise WorkerError(f"--data {args.data}: there is no such folder on this machine")
+    return given
 
 
 def _at_most(most: int) -> Any:
@@ -106,3 +179,17 @@ def _at_most(most: int) -> Any:
         return number
 
     return count
+
+
+def _at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number
+
+
+def _part(text: str) -> float:
+    number = float(text)
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a part of a disk: write 0.9 for 90 %")
+    return number

@@ -1,9 +1,12 @@
-"""`pytq worker list|show|set|pause|resume|drain|forget`: see and tune the workers there are."""
+"""`pytq worker list|show|set|pause|resume|drain|release|forget`: see and tune workers.
+
+What workers keep is in `kept.py`.
+"""
 
 import argparse
 from typing import Any, Final
 
-from pytq.cli import asking, screen
+from pytq.cli import asking, jobs, kept, screen
 from pytq.client import Client
 from pytq.schema.views import WorkerUpdate, WorkerView
 
@@ -17,6 +20,7 @@ _VERBS: Final = {
     "pause": "let them start nothing new",
     "resume": "let them take tasks again",
     "drain": "let them finish what runs and take nothing new",
+    "release": "drain them, end them when they are empty, give their machines back",
     "forget": "forget workers that are offline",
 }
 _CHANGES: Final = {
@@ -39,6 +43,7 @@ def add_parser(subparsers: Any) -> None:
         one.add_argument("names", nargs="+", metavar="WORKER")
         asking.add_server(one)
         _add_options(one, verb)
+    kept.add_parsers(verbs)
 
 
 def _add_options(parser: argparse.ArgumentParser, verb: str) -> None:
@@ -48,6 +53,8 @@ def _add_options(parser: argparse.ArgumentParser, verb: str) -> None:
         parser.add_argument("-c", "--concurrency", type=int, metavar="N", help="tasks at once")
         parser.add_argument("-p", "--prefetch", type=int, metavar="N", help="staged in ahead")
         parser.add_argument("-b", "--batch", help="whose tasks it takes")
+    if verb == "release":
+        parser.add_argument("-w", "--wait", action="store_true", help="until they are gone")
     if verb == "forget":
         parser.add_argument("--force", action="store_true", help="hand on what it still held")
 
@@ -57,7 +64,11 @@ def run(args: argparse.Namespace) -> int:
     if args.verb == "set" and not _wanted(args):
         asking.complain("worker set: say what to change: --concurrency, --prefetch or --batch")
         return asking.USAGE_ERROR
-    works = {"list": _list, "show": _show, "forget": _forget}
+    if wrong := kept.check(args):
+        asking.complain(wrong)
+        return asking.USAGE_ERROR
+    works = {"list": _list, "show": _show, "forget": _forget, "resources": kept.show_kept}
+    works |= {"release": _release, "clean": kept.clean, "pin": kept.pin, "unpin": kept.pin}
     return asking.ask(args, works.get(args.verb, _change))
 
 
@@ -130,6 +141,20 @@ async def _change(args: argparse.Namespace, client: Client) -> int:
         )
 
     return await asking.each(args.names, act)
+
+
+async def _release(args: argparse.Namespace, client: Client) -> int:
+    begun: list[int] = []
+
+    async def act(name: str | int) -> str:
+        job = await client.release_worker(str(name))
+        begun.append(job.id)
+        return f"worker {name}: job {job.id} releases it"
+
+    code = await asking.each(args.names, act)
+    for job in begun if args.wait else ():
+        code = max(code, await jobs.follow(client, job))
+    return code
 
 
 async def _forget(args: argparse.Namespace, client: Client) -> int:

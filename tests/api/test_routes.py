@@ -170,7 +170,7 @@ async def failing(error: BaseException) -> AsyncIterator[Client]:
         async def get_task(self, _task: int) -> NoReturn:
             raise error
 
-    app = web.Application(middlewares=middlewares())
+    app = web.Application(middlewares=middlewares(keyring=None))
     add_routes(app, Failing())
     async with TestClient(TestServer(app)) as client:
         yield client

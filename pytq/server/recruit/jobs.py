@@ -151,7 +151,7 @@ class Jobs:
         """Have a job stop and clean up."""
         job = self.get(number)
         if job.view.status in JOB_ENDED or job.task is None:
-            raise ConflictError(f"job {number} has {job.view.status} already", field="job")
+            raise ConflictError(f"job {number} has ended: {job.view.status}", field="job")
         if not job.task.cancelling():
             job.say("cancelled")
             job.update(detail="being cancelled")
