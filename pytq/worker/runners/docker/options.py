@@ -77,6 +77,18 @@ def name_of(text: str) -> str:
     )
 
 
+def guarded_name(text: str) -> str:
+    """The long name of an option that is guarded, or is for some of its values."""
+    name = SHORT.get(text.lstrip("-"), text.lstrip("-"))
+    guarded = GUARDED.keys() | BY_VALUE.keys()
+    if name in guarded:
+        return name
+    if name in FREE:
+        raise OptionError(f"--{name} needs no permission: every task may use it")
+    known = ", ".join(sorted(guarded))
+    raise OptionError(f"{text} is none of the options that can be allowed; these are: {known}")
+
+
 def _pairs(words: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Names with their values, from `--a=b`, `--a b`, `-ab`, `-a=b` and `-a b`."""
     rest = iter(words)
