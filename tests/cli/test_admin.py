@@ -85,6 +85,12 @@ def test_batches_can_be_steered(run: Any, server: str, batch: str, task: str) ->
         (["task", "set", "1", "-b", "x y"], 2, "batch: "),
         (["worker", "pause", "nobody"], 1, "there is no worker"),
         (["worker", "forget", "a/../b"], 1, "name"),
+        (["worker", "resources", "nobody"], 1, "there is no worker"),
+        (["worker", "clean", "nobody"], 1, "there is no worker"),
+        (["worker", "clean", "w", "--failed", "s3://bucket/x"], 2, "all or nothing"),
+        (["worker", "pin", "nobody", "s3://bucket/x"], 1, "there is no worker"),
+        (["worker", "x", "1", "--disk-high", "90"], 2, "write 0.9 for 90 %"),
+        (["worker", "x", "1", "--transfers", "0"], 2, "at least 1"),
         (["batch", "go", "nothing"], 1, "there is no batch"),
     ],
 )
