@@ -19,7 +19,7 @@ def add_parser(subparsers: Any) -> None:
         help="run a worker",
         description="Run tasks of one batch on this machine. Running tasks outlive the worker:"
         " start it again to take them over. To look after workers there are: pytq worker"
-        " list|show|set|pause|resume|drain|forget|resources|clean|pin|unpin.",
+        " list|show|set|pause|resume|drain|release|forget|resources|clean|pin|unpin.",
         allow_abbrev=False,
     )
     parser.add_argument(
