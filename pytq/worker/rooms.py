@@ -5,6 +5,7 @@ folders and streams are watched. A room that cannot be watched counts as touched
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -116,8 +117,10 @@ class Rooms:
         return True
 
     def scrub(self, room: Room) -> Room:
-        """Empty a room, whatever was left in it. Slow: for a thread."""
+        """Empty a room, whatever was left in it; OSError when something stays. Slow."""
         remove_tree(room.path)
+        if os.path.lexists(room.path):  # a container's root has files in there that we cannot touch
+            raise OSError(errno.ENOTEMPTY, "not all of it can be removed", room.path)
         room.furnish(self.lookout)
         return room
 
