@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
 # subcommand -> (module, what it is for). A module has add_parser(subparsers) and run(args) -> int.
 COMMANDS = {
-    "up": ("pytq.cli.up", "server, one local worker and a live view, in one go"),
+    "up": ("pytq.cli.up", "server, one local worker and the cockpit, in one go"),
+    "down": ("pytq.cli.down", "stop what `pytq up` left running"),
     "server": ("pytq.cli.server", "run the server"),
     "worker": ("pytq.cli.worker", "run a worker; or list, show, set … the workers there are"),
     "tui": ("pytq.cli.tui", "see everything and turn every knob, in this terminal"),

@@ -57,6 +57,11 @@ class Plan:
         """The server's address."""
         return f"{HOST}:{self.port}"
 
+    @property
+    def state(self) -> Path:
+        """Where it is written down who holds all this, while somebody does."""
+        return self.server_dir / "up.json"
+
 
 def free_port() -> int:
     """A port nobody listens on just now."""
