@@ -110,6 +110,11 @@ class PrivateDocker:
         assert self._daemon is not None
         return self._daemon.pid
 
+    @property
+    def pids(self) -> list[int]:
+        """Both daemons: dockerd and containerd."""
+        return [one.pid for one in (self._daemon, self._containerd) if one is not None]
+
     def start(self) -> None:
         """Start dockerd, or start it again; returns when it answers."""
         if self._containerd is None:  # apart, as it is everywhere: it outlives dockerd
