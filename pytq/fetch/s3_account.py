@@ -22,7 +22,12 @@ from aiobotocore.session import AioSession
 from botocore import UNSIGNED
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointConnectionError,
+    HTTPClientError,
+)
 from yarl import URL
 
 from pytq.fetch.engine import Item
@@ -197,7 +202,7 @@ def explained(uri: Uri) -> Iterator[None]:
         headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         code = f"<Code>{answer.get('Error', {}).get('Code', '')}</Code>"
         raise failure(uri, status, code, headers) from error
-    except (HTTPClientError, aiohttp.ClientError, OSError, TimeoutError) as error:
+    except (HTTPClientError, EndpointConnectionError, aiohttp.ClientError, OSError) as error:
         reason = "the S3 endpoint does not answer"
         raise FetchError(uri, reason, FetchFailure.UNREACHABLE) from error
     except BotoCoreError as error:

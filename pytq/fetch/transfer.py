@@ -17,12 +17,20 @@ class Progress:
     total: int | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
-    def shift(self, done: int, total: int) -> None:
-        """Add to what is done, and to the total. From any thread."""
+    def advance(self, amount: int) -> None:
+        """Add to what is done. From any thread."""
         with self._lock:
-            self.done += done
-            if total or self.total is not None:
-                self.total = (self.total or 0) + total
+            self.done += amount
+
+    def shift(self, done: int, total: int) -> None:
+        """Add to both: to take back what has to be done again."""
+        self.advance(done)
+        self.grow(total)
+
+    def grow(self, amount: int) -> None:
+        """Add to the total: from now on it is known. From any thread."""
+        with self._lock:
+            self.total = (self.total or 0) + amount
 
 
 class Meter:
@@ -40,7 +48,7 @@ class Meter:
         """Count bytes that have come."""
         self.done += amount
         self.moves += 1
-        self._progress.shift(amount, 0)
+        self._progress.advance(amount)
 
     def back_to(self, done: int) -> None:
         """Begin at so many bytes: 0, or what an earlier try has left."""
@@ -49,7 +57,7 @@ class Meter:
     def expect(self, total: int) -> None:
         """Tell how large the file is."""
         self.moves += 1
-        self._progress.shift(0, total - self.total)
+        self._progress.grow(total - self.total)
         self.total = total
 
     def touch(self) -> None:

@@ -1,9 +1,12 @@
 """What tests of transfers share."""
 
 import asyncio
+import sys
 import threading
+import traceback
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
 from pytq.fetch import FetchOptions
 
@@ -18,19 +21,27 @@ def names(folder: Path) -> list[str]:
     return sorted(str(found.relative_to(folder)) for found in folder.rglob("*") if found.is_file())
 
 
-def nothing_left(before: set[asyncio.Task[object]]) -> bool:
-    """Whether no task of ours is left, and no thread of ours is at work."""
-    return asyncio.all_tasks() <= before and not any(
-        thread.name.startswith("pytq-fetch") and _busy(thread) for thread in threading.enumerate()
-    )
+def at_work(before: set[asyncio.Task[object]]) -> list[str]:
+    """Tasks that were not there before, and threads of ours that do something."""
+    tasks = [repr(task) for task in asyncio.all_tasks() - before]
+    threads = [
+        "".join(traceback.format_stack(frame))
+        for ident, frame in sys._current_frames().items()
+        if ident in _ours() and _in_a_job(frame)
+    ]
+    return tasks + threads
 
 
-def _busy(thread: threading.Thread) -> bool:
-    import sys
+def _ours() -> set[int | None]:
+    return {
+        thread.ident for thread in threading.enumerate() if thread.name.startswith("pytq-fetch")
+    }
 
-    frame = sys._current_frames().get(thread.ident or 0)
-    while frame is not None and frame.f_code.co_name != "_worker":
-        if frame.f_code.co_name == "run" and "thread.py" in frame.f_code.co_filename:
-            return True  # inside a work item of the pool
+
+def _in_a_job(frame: FrameType | None) -> bool:
+    """Whether a thread of a pool is in a job, rather than waiting for one."""
+    calls = []
+    while frame is not None:
+        calls.append(frame.f_code.co_qualname)
         frame = frame.f_back
-    return False
+    return "_WorkItem.run" in calls and "Future.set_result" not in calls  # just telling of it

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fetch_parts import CALM, names, nothing_left
+from fetch_parts import CALM, at_work, names
 from servers.web import Lie, LyingServer, Served
 
 from pytq.fetch import Fetcher, FetchError, FetchFailure, Progress
@@ -199,7 +199,7 @@ async def test_a_long_file_over_a_bad_line_comes_at_last(
 ) -> None:
     """As long as every try gets further, there is no end of tries."""
     web.files["/a.bin"] = Served(BIG)
-    web.lie("/a.bin", *[Lie.RESET] * 12)
+    web.lie("/a.bin", *[Lie.TRUNCATE] * 12)
     async with Fetcher(replace(CALM, streams=streams, attempts=2)) as fetcher:
         await fetcher.get(f"{web.url}/a.bin", tmp_path / "a")
 
@@ -359,7 +359,7 @@ async def test_cancelling_leaves_nothing_behind(web: LyingServer, tmp_path: Path
         await task
 
     assert time.monotonic() - begun < 1
-    assert nothing_left(before)
+    assert at_work(before) == []
     assert "a" not in names(tmp_path)
     web.always.clear()
     await fetcher.get(f"{web.url}/a.bin", tmp_path / "a")

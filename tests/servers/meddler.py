@@ -4,15 +4,14 @@ It understands just enough HTTP to tell requests apart: one request and its answ
 """
 
 import asyncio
-import contextlib
-import socket
-import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import urlsplit
+
+from servers.threaded import reset, serving
 
 PIECE = 64 * 1024
 EXPLAINED = b'<?xml version="1.0"?><Error><Code>SlowDown</Code></Error>'
@@ -76,34 +75,12 @@ def meddler(endpoint: str) -> Iterator[Meddler]:
     """A proxy in front of a server, in a thread."""
     proxy = Meddler()
     parts = urlsplit(endpoint)
-    loop = asyncio.new_event_loop()
-    started, stop = threading.Event(), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            await _pass_on(proxy, parts.hostname or "", parts.port or 80, reader, writer)
-        writer.close()
+        await _pass_on(proxy, parts.hostname or "", parts.port or 80, reader, writer)
 
-    async def run() -> None:
-        listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-        proxy.port = listening.sockets[0].getsockname()[1]
-        started.set()
-        await stop.wait()
-        listening.close()
-        hanging = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in hanging:
-            task.cancel()
-        await asyncio.gather(*hanging, return_exceptions=True)
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(run(),), daemon=True)
-    thread.start()
-    assert started.wait(10)
-    try:
+    with serving(serve) as proxy.port:
         yield proxy
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
-        loop.close()
 
 
 async def _pass_on(
@@ -116,7 +93,7 @@ async def _pass_on(
     fault = proxy.choose(seen)
     length = _length(head)
     if fault is Fault.RESET:
-        _reset(writer)
+        reset(writer)
         return
     if fault is Fault.DEAF:
         await reader.readexactly(length // 2)
@@ -145,7 +122,7 @@ async def _ask_server(
         head = await upstream.readuntil(b"\r\n\r\n")
         if fault is Fault.LOST:
             await upstream.read()
-            _reset(writer)
+            reset(writer)
             return
         writer.write(_closing(head))
         left = _length(head) // 2 if fault in (Fault.CUT, Fault.STALL) else -1
@@ -157,7 +134,7 @@ async def _ask_server(
             proxy.stalled.set()
             await asyncio.sleep(3600)
     finally:
-        sending.close()
+        sending.transport.abort()
 
 
 def _length(head: bytes) -> int:
@@ -172,9 +149,3 @@ def _closing(head: bytes) -> bytes:
     """The same head, with no second request on its connection."""
     lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"connection:")]
     return b"\r\n".join([lines[0], b"Connection: close", *lines[1:]])
-
-
-def _reset(writer: asyncio.StreamWriter) -> None:
-    found = writer.get_extra_info("socket")
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()

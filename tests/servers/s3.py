@@ -14,7 +14,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,13 +63,14 @@ rgw_enable_usage_log = false
 """
 
 
-@dataclass(frozen=True)
+@dataclass
 class S3Server:
     """Where a server is, and who we are to it."""
 
     endpoint: str
     key: str = "test"
     secret: str = "not-a-secret"  # noqa: S105 - of a server that lives for a minute
+    _client: Any = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -86,14 +87,21 @@ class S3Server:
 
     def client(self) -> Any:
         """Another's client, to look at the server without the code under test."""
-        return boto3.client(
-            "s3",
-            endpoint_url=self.endpoint,
-            aws_access_key_id=self.key,
-            aws_secret_access_key=self.secret,
-            region_name="us-east-1",
-            config=Config(s3={"addressing_style": "path"}),
-        )
+        if self._client is None:
+            self._client = boto3.client(
+                "s3",
+                endpoint_url=self.endpoint,
+                aws_access_key_id=self.key,
+                aws_secret_access_key=self.secret,
+                region_name="us-east-1",
+                config=Config(s3={"addressing_style": "path"}),
+            )
+        return self._client
+
+    def close(self) -> None:
+        """Let go of connections."""
+        if self._client is not None:
+            self._client.close()
 
 
 @contextmanager
@@ -103,7 +111,8 @@ def moto() -> Iterator[S3Server]:
     server.start()
     try:
         host, port = server.get_host_and_port()
-        yield S3Server(f"http://{host}:{port}")
+        with closing(S3Server(f"http://{host}:{port}")) as known:
+            yield known
     finally:
         server.stop()
 
@@ -126,7 +135,7 @@ def ceph(memory: int = 2 << 30) -> Iterator[S3Server]:
         for folder in ("mon", "osd", "rgw"):
             (home / folder).mkdir()
         _start_ceph(stack, home, conf, fsid, mon)
-        server = S3Server(f"http://127.0.0.1:{rgw}")
+        server = stack.enter_context(closing(S3Server(f"http://127.0.0.1:{rgw}")))
         _wait_for(server.endpoint)
         keys = [f"--access-key={server.key}", f"--secret={server.secret}"]
         words = ["user", "create", "--uid=test", "--display-name=test", *keys]

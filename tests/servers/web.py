@@ -5,9 +5,6 @@ in a thread of its own, on a free port of loopback.
 """
 
 import asyncio
-import contextlib
-import socket
-import struct
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
@@ -17,6 +14,8 @@ from email.utils import formatdate
 from enum import StrEnum
 from hashlib import md5
 from urllib.parse import unquote
+
+from servers.threaded import reset, serving
 
 PAGE = b"<!DOCTYPE html>\n<html><body>Please log in to the guest network.</body></html>\n"
 
@@ -111,15 +110,11 @@ class LyingServer:
         self.lies[path].extend(lies)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while (asked := await _request(reader)) is not None:
-                self.asked.append(asked)
-                if not await _Reply(self, asked, writer).send():
-                    return
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
+        """Answer the requests of one connection."""
+        while (asked := await _request(reader)) is not None:
+            self.asked.append(asked)
+            if not await _Reply(self, asked, writer).send():
+                return
 
 
 @dataclass
@@ -171,7 +166,7 @@ class _Reply:
             self.server.hung.set()
             await asyncio.sleep(3600)
         elif lie is Lie.REFUSE:
-            self._reset()
+            reset(self.writer)
         elif lie is Lie.NOISE:
             self.writer.write(b"\x00\x01 SMTP ready\r\n\r\n")
         elif lie is Lie.ENDLESS:
@@ -196,7 +191,7 @@ class _Reply:
             self.server.hung.set()
             await asyncio.sleep(3600)
         if lie is Lie.RESET:
-            self._reset()
+            reset(self.writer)
 
     async def _truth(self, served: Served, *, whole: bool = False, tag: str | None = None) -> bool:
         start, end = (0, len(served.content)) if whole else self._range(served)
@@ -269,11 +264,6 @@ class _Reply:
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self.writer.write(f"HTTP/1.1 {status} So\r\n{lines}\r\n".encode())
 
-    def _reset(self) -> None:
-        found = self.writer.get_extra_info("socket")
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.writer.transport.abort()
-
 
 def _date(served: Served) -> str:
     return formatdate(served.modified, usegmt=True)
@@ -294,27 +284,5 @@ async def _request(reader: asyncio.StreamReader) -> Asked | None:
 def lying_server() -> Iterator[LyingServer]:
     """A server in a thread; it is gone, with all that hangs on it, afterwards."""
     server = LyingServer()
-    loop = asyncio.new_event_loop()
-    started, stop = threading.Event(), asyncio.Event()
-
-    async def run() -> None:
-        listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-        server.port = listening.sockets[0].getsockname()[1]
-        started.set()
-        await stop.wait()
-        listening.close()
-        hanging = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in hanging:
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*hanging, return_exceptions=True)
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(run(),), daemon=True)
-    thread.start()
-    assert started.wait(10)
-    try:
+    with serving(server.serve) as server.port:
         yield server
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
-        loop.close()
