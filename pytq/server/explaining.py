@@ -104,18 +104,18 @@ def _lack(needs: Needs, has: Needs) -> str:
     if needs.containers and not has.containers:
         return "it has no Docker, and the task runs in a container"
     for amount, there, shown in (
-        (needs.cpus, has.cpus, _cpus),
+        (needs.cpus, has.cpus, lambda number: _units(number, "CPU")),
         (needs.memory, has.memory, lambda size: f"{_bytes(size)} of memory"),
         (needs.disk, has.disk, lambda size: f"{_bytes(size)} of disk"),
-        (needs.gpus, has.gpus, lambda number: f"{number:g} GPUs"),
+        (needs.gpus, has.gpus, lambda number: _units(number, "GPU")),
     ):
         if amount > there:
             return f"the task asks for {shown(amount)}, here are {shown(max(0, there))}"
     return ""
 
 
-def _cpus(number: float) -> str:
-    return f"{number:g} CPU" + ("" if number == 1 else "s")
+def _units(number: float, unit: str) -> str:
+    return f"{number:g} {unit}" + ("" if number == 1 else "s")
 
 
 def _bytes(size: float) -> str:

@@ -52,7 +52,7 @@ class Picture:
 
     def __init__(self) -> None:
         self.version = 0
-        self.last_point = 0  # when it began
+        self.last_point = -1  # when it began
         self.batches: Shelf[str] = Shelf()
         self.workers: Shelf[str] = Shelf()
         self.jobs: Shelf[int] = Shelf()
