@@ -8,6 +8,8 @@ import procs
 import services
 
 from contenders.base import WARM_TASKS, Client, Driven
+from pytq import credentials
+from pytq.schema import address
 
 BATCH = "bench"
 DEEP_BATCH = "deep"
@@ -68,7 +70,12 @@ class Pytq(Driven):
 
     def client_env(self, batch, **extra):
         """What the client must know."""
-        return {**os.environ, "BENCH_PORT": str(self.port), "BENCH_BATCH": batch, **extra}
+        own = {"BENCH_PORT": str(self.port), "BENCH_BATCH": batch, "BENCH_TOKEN": self.token()}
+        return {**os.environ, **own, **extra}
+
+    def token(self):
+        """What the server has left for its user's programs."""
+        return credentials.token_for(address.parse(f"{HOST}:{self.port}"))
 
     def environment(self, extra):
         return {**os.environ, **(extra or {})}

@@ -8,6 +8,7 @@ import time
 from driver import PATIENCE_SECONDS, TRUE, Peer, serve, wait_until
 
 BATCH = os.environ["BENCH_BATCH"]
+TOKEN = os.environ["BENCH_TOKEN"]
 CHUNK = 10_000  # tasks a request
 LONG_POLL_SECONDS = 20.0
 
@@ -28,7 +29,7 @@ class Pytq(Peer):
 
     def ask(self, method, path, body=None):
         """One request; its answer. Anything but success is an error."""
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"}
         data = None if body is None else json.dumps(body).encode()
         self.connection.request(method, f"/api/v1{path}", data, headers)
         answer = self.connection.getresponse()
