@@ -1,5 +1,6 @@
 """What a table's cell or a line is made of: text with tones. The theme gives the tones colours."""
 
+from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
 Tone = Literal[
@@ -72,16 +73,30 @@ def draw(bar: Bar, width: int) -> Line:
     """A bar in `width` cells; each tone has its own pattern, so that none needs colour."""
     if len(bar.parts) == 1:
         return _smooth(*bar.parts[0], width)
-    spans: list[Span] = []
-    edge, used = 0.0, 0
-    for share, tone in bar.parts:
-        edge += share
-        until = max(used, min(width, round(edge * width)))
-        if share > 0 and until == used and used < width:
-            until += 1  # whatever there is shows
-        spans.append(Span(_FILL.get(tone, "█") * (until - used), tone))
-        used = until
-    return (*spans, Span("·" * (width - used), "dim"))
+    there = [(share, tone) for share, tone in bar.parts if share > 0]
+    rest = 1 - sum(share for share, _ in there)
+    shares = [share for share, _ in there] + ([rest] if rest > 0 else [])
+    cells = share_out(shares, width)
+    spans = [
+        Span(_FILL.get(tone, "█") * amount, tone)
+        for (_, tone), amount in zip(there, cells, strict=False)
+    ]
+    return (*spans, Span("·" * (width - sum(cells[: len(there)])), "dim"))
+
+
+def share_out(amounts: Sequence[float], room: int) -> list[int]:
+    """`room` cells shared out by amounts; each gets at least one while there are enough."""
+    if not amounts:
+        return []
+    least = 1 if room >= len(amounts) else 0
+    spare = room - least * len(amounts)
+    whole = sum(amounts)
+    exact = [amount / whole * spare if whole else 0.0 for amount in amounts]
+    cells = [least + int(share) for share in exact]
+    by_rest = sorted(range(len(amounts)), key=lambda i: int(exact[i]) - exact[i])
+    for index in by_rest[: room - sum(cells)]:
+        cells[index] += 1
+    return cells
 
 
 def _smooth(share: float, tone: Tone, width: int) -> Line:

@@ -120,7 +120,7 @@ class Window(Generic[R]):
         last = min(self._last, self.total) if self.known else self._last
         if self._first >= last or (self.start <= self._first and last <= self.end):
             return None
-        if self.known and self._first <= self.end and self.start <= last:
+        if self.known and self._first <= self.end + PAGE and self.start <= last + PAGE:
             if self.end < last and self._after is not None:
                 return Ask(self._after, reverse=False, limit=PAGE, place=self.end, joins=True)
             if self._first < self.start and self._before is not None:

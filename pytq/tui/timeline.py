@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from pytq.schema.states import Phase
 from pytq.schema.views import ExecutionView
-from pytq.tui.cells import Line, Span, Tone
+from pytq.tui.cells import Line, Span, Tone, share_out
 
 
 class Stretch(NamedTuple):
@@ -61,24 +61,9 @@ def bar(parts: Sequence[Stretch], longest: float, width: int) -> Line:
     seconds = sum(part.seconds for part in parts)
     room = max(len(parts), round(width * seconds / longest)) if longest > 0 else len(parts)
     room = min(room, width)
-    cells = _shares([part.seconds for part in parts], room)
+    cells = share_out([part.seconds for part in parts], room)
     spans = []
     for part, amount in zip(parts, cells, strict=True):
         glyph, tone = PATTERN[part.phase]
         spans.append(Span(glyph * amount, tone))
     return (*spans, Span(" " * (width - sum(cells))))
-
-
-def _shares(amounts: Sequence[float], room: int) -> list[int]:
-    """`room` cells shared out by amounts; each gets at least one while there are enough."""
-    if not amounts:
-        return []
-    least = 1 if room >= len(amounts) else 0
-    spare = room - least * len(amounts)
-    whole = sum(amounts)
-    exact = [amount / whole * spare if whole else 0.0 for amount in amounts]
-    cells = [least + int(share) for share in exact]
-    by_rest = sorted(range(len(amounts)), key=lambda i: int(exact[i]) - exact[i])
-    for index in by_rest[: room - sum(cells)]:
-        cells[index] += 1
-    return cells

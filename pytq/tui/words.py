@@ -20,13 +20,6 @@ _ESCAPES: Final = re.compile(
     "\x1b(?:\\[[0-?]*[ -/]*[@-~]|[\\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\\\|\x9c)?|[ -/]*[0-~])"
     "|\x9b[0-?]*[ -/]*[@-~]"
 )
-# Controls, bidi marks, zero-width and separator characters: they fake what an operator sees.
-_TRICKS: Final = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]"
-)
-_LINE_TRICKS: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]"
-)
 NOTHING: Final = "–"  # noqa: RUF001 - a dash where there is nothing to say
 
 
@@ -36,8 +29,8 @@ def clean(text: str, limit: int = 2_000) -> str:
         text = text[:limit] + "…"
     if text.isprintable():
         return text
-    text = _ESCAPES.sub("", text).replace("\r\n", "\n").replace("\n", "⏎").replace("\t", " ")
-    return _TRICKS.sub("·", text)
+    text = _ESCAPES.sub("", text).replace("\r\n", "\n").replace("\n", "⏎")
+    return _printable(text)
 
 
 def clean_line(line: str) -> str:
@@ -47,7 +40,14 @@ def clean_line(line: str) -> str:
     line = _ESCAPES.sub("", line).rstrip("\r")
     if "\r" in line:  # a progress bar: only what was written last
         line = line[line.rindex("\r") + 1 :]
-    return _LINE_TRICKS.sub("·", line).expandtabs(_TAB)
+    return _printable(line.expandtabs(_TAB))
+
+
+def _printable(text: str) -> str:
+    """Controls, bidi marks and their kin fake what an operator sees: each becomes a dot."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else " " if char.isspace() else "·" for char in text)
 
 
 def number(amount: float) -> str:

@@ -146,6 +146,13 @@ class FakeServer:
         for socket in list(self.sockets):
             await socket.close()
 
+    async def close(self) -> None:
+        """Be gone, as a server that was stopped."""
+        assert self.http is not None
+        await self.http.runner.sites.copy().pop().stop()
+        await self.hang_up()
+        await self.http.close()
+
     # --- tasks
 
     def _task(self, place: dict[str, str]) -> TaskView:
@@ -184,7 +191,9 @@ class FakeServer:
             (query.batch in (None, view.batch))
             and (not query.status or view.status in query.status)
             and (query.name in (None, view.name))
-            and (query.worker is None or (execution is not None and execution.worker == query.worker))
+            and (
+                query.worker is None or (execution is not None and execution.worker == query.worker)
+            )
             and all(word in text for word in (query.search or "").lower().split())
         )
 
@@ -372,10 +381,10 @@ def _query(kind: type[BaseModel], request: web.Request) -> BaseModel:
 
 
 @asynccontextmanager
-async def serving(world: World) -> AsyncIterator[FakeServer]:
-    """A fake server on a free port of this machine."""
+async def serving(world: World, port: int = 0) -> AsyncIterator[FakeServer]:
+    """A fake server on a free port of this machine, or on one that has become free again."""
     fake = FakeServer(world)
-    async with TestServer(fake.app(), host="127.0.0.1") as http:
+    async with TestServer(fake.app(), host="127.0.0.1", port=port or None) as http:
         fake.http = http
         yield fake
         await fake.hang_up()

@@ -71,7 +71,9 @@ class World:
             database="postgresql",
             started_at=ago(days=3),
             now=NOW,
-            workers_connected=sum(w.status is not WorkerStatus.OFFLINE for w in self.workers.values()),
+            workers_connected=sum(
+                w.status is not WorkerStatus.OFFLINE for w in self.workers.values()
+            ),
             counts=self.counts,
         )
 
@@ -248,7 +250,9 @@ def _tasks(world: World) -> None:
         elif number <= 390:
             view = task(number, TaskStatus.PENDING, changed_at=ago(hours=1))
         else:
-            view = task(number, TaskStatus.WAITING, requirements=[number - 100], name=f"merge {number}")
+            view = task(
+                number, TaskStatus.WAITING, requirements=[number - 100], name=f"merge {number}"
+            )
         if number % 29 != 11:
             world.tasks[number] = view
 
@@ -263,12 +267,25 @@ def _active(world: World, number: int) -> TaskView:
             rate=31.5 * MIB,
             eta=57.0,
             transfers=[
-                Transfer(uri=f"ftp://ftp.sra.example.org/SRR{890900 + number}_1.fastq.gz", done=1_400 * MIB, total=1_700 * MIB),
-                Transfer(uri=f"ftp://ftp.sra.example.org/SRR{890900 + number}_2.fastq.gz", done=210 * MIB, total=1_700 * MIB),
+                Transfer(
+                    uri=f"ftp://ftp.sra.example.org/SRR{890900 + number}_1.fastq.gz",
+                    done=1_400 * MIB,
+                    total=1_700 * MIB,
+                ),
+                Transfer(
+                    uri=f"ftp://ftp.sra.example.org/SRR{890900 + number}_2.fastq.gz",
+                    done=210 * MIB,
+                    total=1_700 * MIB,
+                ),
             ],
             waiting=1,
         )
-        more = {"phase": Phase.DOWNLOADING, "ready_at": None, "running_at": None, "staging": staging}
+        more = {
+            "phase": Phase.DOWNLOADING,
+            "ready_at": None,
+            "running_at": None,
+            "staging": staging,
+        }
     elif number % 9 == 1:
         more = {"phase": Phase.UPLOADING, "uploading_at": ago(seconds=30)}
     world.executions[number, 1] = execution(
@@ -355,20 +372,53 @@ def _workers(world: World) -> None:
     _change(world, "vm-03", load=low.model_copy(update={"disks": disks, "iowait": 7.0}))
     swap = low.model_copy(update={"swap": 64.0, "memory": 98.0, "iowait": 41.0, "load": 88.1})
     _change(world, "vm-11", load=swap)
-    _change(world, "vm-07", status=WorkerStatus.OFFLINE, seen_at=ago(minutes=3, seconds=12), load=None)
+    _change(
+        world, "vm-07", status=WorkerStatus.OFFLINE, seen_at=ago(minutes=3, seconds=12), load=None
+    )
     _change(world, "vm-12", version="0.2.4")
     drains = WorkerSettings(version=4, batch="run7", concurrency=16, draining=True)
-    _change(world, "vm-15", status=WorkerStatus.DRAINING, settings=drains, applied=4, running=5, open=5, downloading=0)
+    _change(
+        world,
+        "vm-15",
+        status=WorkerStatus.DRAINING,
+        settings=drains,
+        applied=4,
+        running=5,
+        open=5,
+        downloading=0,
+    )
     turned = WorkerSettings(version=5, batch="run7", concurrency=20, prefetch=2)
     _change(world, "vm-18", settings=turned, applied=4)
     _change(world, "vm-20", running=9, open=9, downloading=0)
     _change(world, "vm-24", running=0, open=0, downloading=0)
     rests = WorkerSettings(version=2, batch="assembly", concurrency=16, paused=True)
-    _change(world, "vm-23", status=WorkerStatus.PAUSED, settings=rests, applied=2, running=3, open=3, downloading=0)
+    _change(
+        world,
+        "vm-23",
+        status=WorkerStatus.PAUSED,
+        settings=rests,
+        applied=2,
+        running=3,
+        open=3,
+        downloading=0,
+    )
     world.resources["vm-03"] = [
-        ResourceView(kind="resource", uri="s3://database/kraken.tar.gz|untar", bytes=61 * GIB, users=16, pinned=True),
-        ResourceView(kind="image", uri="registry.example.org/biomscope:0.8.1", bytes=4 * GIB, users=16),
-        ResourceView(kind="resource", uri="s3://database/silva-138.fasta.gz|gunzip", bytes=2 * GIB, used=5_400.0),
+        ResourceView(
+            kind="resource",
+            uri="s3://database/kraken.tar.gz|untar",
+            bytes=61 * GIB,
+            users=16,
+            pinned=True,
+        ),
+        ResourceView(
+            kind="image", uri="registry.example.org/biomscope:0.8.1", bytes=4 * GIB, users=16
+        ),
+        ResourceView(
+            kind="resource",
+            uri="s3://database/silva-138.fasta.gz|gunzip",
+            bytes=2 * GIB,
+            used=5_400.0,
+        ),
     ]
 
 
@@ -377,7 +427,14 @@ def _change(world: World, name: str, **fields: object) -> None:
 
 
 def _jobs(world: World) -> None:
-    def job(number: int, status: JobStatus, title: str, progress: float, detail: str = "", **more: object) -> None:
+    def job(
+        number: int,
+        status: JobStatus,
+        title: str,
+        progress: float,
+        detail: str = "",
+        **more: object,
+    ) -> None:
         world.jobs[number] = JobView.model_validate(
             {
                 "id": number,
@@ -397,11 +454,48 @@ def _jobs(world: World) -> None:
         )
 
     job(1, JobStatus.SUCCEEDED, "recruit 20 of ovh/b3-64 into run7", 1.0, "20 workers are there")
-    job(2, JobStatus.SUCCEEDED, "recruit 3 of ovh/c3-32 into assembly", 1.0, "3 workers are there", batch="assembly")
-    job(3, JobStatus.FAILED, "recruit 8 of ovh/b3-256 into run7", 0.4, "quota: 512 of 512 cores of GRA11 are in use")
-    job(4, JobStatus.CANCELLED, "recruit 100 of local/here into default", 0.0, "cancelled by local", batch="default")
-    job(5, JobStatus.RUNNING, "recruit 4 of ovh/b3-64 into run7", 0.6, "2 of 4 machines answer ssh", ended_at=None, workers=["vm-25", "vm-26"])
-    job(6, JobStatus.RUNNING, "release vm-15", 0.2, "5 tasks still run there", kind=JobKind.RELEASE, ended_at=None, workers=["vm-15"])
+    job(
+        2,
+        JobStatus.SUCCEEDED,
+        "recruit 3 of ovh/c3-32 into assembly",
+        1.0,
+        "3 workers are there",
+        batch="assembly",
+    )
+    job(
+        3,
+        JobStatus.FAILED,
+        "recruit 8 of ovh/b3-256 into run7",
+        0.4,
+        "quota: 512 of 512 cores of GRA11 are in use",
+    )
+    job(
+        4,
+        JobStatus.CANCELLED,
+        "recruit 100 of local/here into default",
+        0.0,
+        "cancelled by local",
+        batch="default",
+    )
+    job(
+        5,
+        JobStatus.RUNNING,
+        "recruit 4 of ovh/b3-64 into run7",
+        0.6,
+        "2 of 4 machines answer ssh",
+        ended_at=None,
+        workers=["vm-25", "vm-26"],
+    )
+    job(
+        6,
+        JobStatus.RUNNING,
+        "release vm-15",
+        0.2,
+        "5 tasks still run there",
+        kind=JobKind.RELEASE,
+        ended_at=None,
+        workers=["vm-15"],
+    )
     world.logs[6] = "14:19:09 draining vm-15\n14:19:09 16 tasks still run there\n"
     world.logs[5] = "".join(
         f"14:{20 + step:02}:0{step % 10} {said}\n"
@@ -468,7 +562,16 @@ def _history(world: World) -> None:
 
 def _providers(world: World) -> None:
     flavors = [
-        Flavor(name=f"{kind}-{size}", region=region, cpus=size // ratio, memory=size * GIB, disk=disk * GIB, gpus=gpus, price=price * size, available=left)
+        Flavor(
+            name=f"{kind}-{size}",
+            region=region,
+            cpus=size // ratio,
+            memory=size * GIB,
+            disk=disk * GIB,
+            gpus=gpus,
+            price=price * size,
+            available=left,
+        )
         for region in ("GRA11", "SBG5")
         for kind, size, ratio, disk, gpus, price, left in (
             ("b3", 32, 4, 200, 0, 0.0069, 40),
@@ -483,7 +586,16 @@ def _providers(world: World) -> None:
         ProviderView(
             name="local",
             regions=["here"],
-            flavors=[Flavor(name="process", region="here", cpus=16, memory=64 * GIB, disk=900 * GIB, price=0.0)],
+            flavors=[
+                Flavor(
+                    name="process",
+                    region="here",
+                    cpus=16,
+                    memory=64 * GIB,
+                    disk=900 * GIB,
+                    price=0.0,
+                )
+            ],
         ),
     ]
 

@@ -32,7 +32,7 @@ def _facts(view: BatchView, at: Moment) -> list[Fact]:
     crew = at.store.crew(view.name)
     running = sum(worker.running for worker in crew)
     slots = sum(worker.settings.concurrency for worker in crew)
-    workers = f"{view.workers} online, {running} of {slots} slots busy" if crew else "none"
+    workers = f"{view.workers}, {running}/{slots} slots busy" if crew else "none"
     left = f"about {words.duration(seconds)}" if seconds is not None else words.NOTHING
     return [
         ("state", state(view).line),

@@ -68,6 +68,13 @@ def wrapped(text: str, width: int, most: int, tone: Tone = "plain") -> list[Line
     return lines
 
 
-def heading(text: str, width: int) -> Line:
-    """A title with a rule behind it."""
-    return (Span(text + " ", "title"), Span("─" * max(0, width - cell_len(text) - 1), "dim"))
+def flowing(parts: Sequence[str], between: str, width: int, most: int) -> list[Line]:
+    """Phrases one after the other, in at most so many lines; none is broken but the last."""
+    lines = [""]
+    for part in parts:
+        longer = lines[-1] + (between if lines[-1] else "") + part
+        if cell_len(longer) > width and lines[-1] and len(lines) < most:
+            lines.append(part)
+        else:
+            lines[-1] = longer
+    return [(Span(one, "bold"),) for one in lines]

@@ -6,13 +6,13 @@ from pytq.schema.states import WorkerStatus
 from pytq.schema.views import Disk, Load, WorkerSettings, WorkerView
 from pytq.tui import words
 from pytq.tui.alerts import is_low
-from pytq.tui.cells import Bar, Line, Span, Tone, draw, text
+from pytq.tui.cells import Bar, Line, Span, draw, text
 from pytq.tui.knobs import STAGES, Knobs, Stage
 from pytq.tui.panels.layout import Fact, facts
 from pytq.tui.tables.listing import Moment
 from pytq.tui.tables.workers import look
 
-_GAUGE: Final = 12
+_GAUGE: Final = 8
 _FULL: Final = 100.0
 
 
@@ -35,12 +35,11 @@ def _facts(view: WorkerView, knobs: Knobs, at: Moment) -> list[Fact]:
     seen = words.since(view.seen_at, at.store.clock(at.now))
     return [
         ("status", look(view).line),
-        (
-            "machine",
-            text(f"{words.clean(view.hostname)}, {view.cpus} CPUs, {words.size(view.memory)}"),
-        ),
+        ("host", text(words.clean(view.hostname))),
+        ("machine", text(f"{view.cpus} CPUs, {words.size(view.memory)}")),
         ("holds", text(said)),
         ("knobs", text(_knobs(knobs.settings(view)))),
+        ("batch", text(words.clean(knobs.settings(view).batch))),
         ("stage", pipeline(knobs.stage(view))),
         ("version", text(_version(view, at) + (", docker" if view.containers else ", no docker"))),
         ("heard of", text(f"{seen} ago" if seen else "never")),
@@ -51,7 +50,6 @@ def _knobs(wanted: WorkerSettings) -> str:
     said = [
         f"{wanted.concurrency} at once",
         f"{wanted.prefetch} ahead",
-        f"batch {words.clean(wanted.batch)}",
     ]
     said += ["paused"] * wanted.paused + ["draining"] * wanted.draining
     return ", ".join(said)
@@ -67,16 +65,10 @@ def _version(view: WorkerView, at: Moment) -> str:
 def pipeline(stage: Stage) -> Line:
     """Wanted → acknowledged → effective: how far the settings have come."""
     reached = STAGES.index(stage)
-    spans: list[Span] = []
-    for place, name in enumerate(STAGES):
-        tone: Tone = "good" if place < reached or reached == len(STAGES) - 1 else "accent"
-        spans.append(
-            Span(f"{'✓' if tone == 'good' else '►'} {name}", tone)
-            if place <= reached
-            else Span(f"· {name}", "dim")
-        )
-        spans.append(Span("  "))
-    return tuple(spans[:-1])
+    if reached == len(STAGES) - 1:
+        return text(f"{'✓' * len(STAGES)} {stage}", "good")
+    marks = "✓" * reached + "►" + "·" * (len(STAGES) - reached - 1)
+    return text(f"{marks} {stage}", "accent")
 
 
 def _load(load: Load) -> list[Fact]:
@@ -101,5 +93,5 @@ def _disk(disk: Disk) -> Line:
     used = 1 - disk.free / disk.total if disk.total else 0.0
     low = is_low(disk)
     bar = draw(Bar(((used, "bad" if low else "wait"),)), _GAUGE)
-    left = f" {words.tiny(disk.free)} of {words.tiny(disk.total)} free"
-    return (*bar, Span(left + (", nearly full!" if low else ""), "bad" if low else "plain"))
+    left = f" {words.tiny(disk.free)}/{words.tiny(disk.total)} free"
+    return (*bar, Span(left + ("!" if low else ""), "bad" if low else "plain"))

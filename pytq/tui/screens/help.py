@@ -69,7 +69,8 @@ def described(screen: Screen[object]) -> Text:
 
 def _sections(screen: Screen[object]) -> Iterable[tuple[str, list[tuple[str, str]]]]:
     nodes: dict[DOMNode, dict[str, tuple[list[str], str]]] = {}
-    for active in screen.active_bindings.values():
+    # The keys that the last line shows come first.
+    for active in sorted(screen.active_bindings.values(), key=lambda one: not one.binding.show):
         binding = active.binding
         if binding.tooltip and not binding.system:
             known = nodes.setdefault(active.node, {})

@@ -90,12 +90,12 @@ class JobsPage(ListPage):
             pane.clear()
         pane.stream = f"log of job {job.id}"
         if not self._over and not self._reading:
+            self._reading = True
             self._read(job.id)
 
     @work(group="log")
     async def _read(self, job: int) -> None:
         """Fetch what has come of the log since."""
-        self._reading = True
         try:
             await self._read_parts(job)
         finally:

@@ -4,12 +4,14 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.css.query import NoMatches
 from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
+from textual.worker import Worker
 
 from pytq.tui.cells import Row, plain
 from pytq.tui.cockpit import Cockpit
@@ -98,6 +100,19 @@ class Page(Screen[None]):
         """Back to where one came from."""
         if len(self.app.screen_stack) > 1:
             self.dismiss()
+
+    def run_worker(self, work: Any, *args: Any, **options: Any) -> Worker[Any]:
+        """Do something in the background; what comes after the page has gone is dropped."""
+        return super().run_worker(self._while_there(work), *args, **options)
+
+    async def _while_there(self, work: Any) -> Any:
+        coroutine = work() if callable(work) else work
+        try:
+            return await coroutine
+        except NoMatches:
+            if self.is_attached and self.is_running:
+                raise
+            return None
 
     # --- taking things away
 

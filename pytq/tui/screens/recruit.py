@@ -16,6 +16,7 @@ from pytq.schema.recruit import Flavor, JobView, ProviderView, Recruit
 from pytq.tui import acts, words
 from pytq.tui.cells import text
 from pytq.tui.messages import ShowJob
+from pytq.tui.panels.layout import flowing
 from pytq.tui.screens.page import Page
 from pytq.tui.tables import flavors
 from pytq.tui.tables.listing import ListedRows
@@ -42,7 +43,7 @@ class RecruitPage(Page):
         .row Button { margin: 1 0 0 2; width: auto; }
         #machines { width: 100%; border: round $edge; min-height: 5; }
         #machines:focus { border: round $primary; }
-        #summary { height: 1; margin: 0 1; }
+        #summary { height: 2; margin: 0 1; }
         #wrong { height: auto; margin: 0 1; }
         &.-short .row Label { min-width: 0; }
     }
@@ -191,7 +192,7 @@ class RecruitPage(Page):
         currency = provider.currency if provider else None
         said = flavors.summary(wish, self.flavor, currency, self.at.store)
         self._complain(words.clean(provider.trouble or "") if provider else "")
-        self.query_one("#summary", Board).show(lambda _width, _height: (said,))
+        self.query_one("#summary", Board).show(lambda width, _: flowing(said, " · ", width, 2))
 
     def _complain(self, said: str) -> None:
         self.query_one("#wrong", Board).show(lambda _width, _height: (text(said, "bad"),))

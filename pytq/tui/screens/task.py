@@ -24,6 +24,7 @@ from pytq.tui.widgets.board import Board
 from pytq.tui.widgets.logpane import LogPane
 
 _TRIES: Final = 50
+_OTHER: Final = {Stream.STDOUT: Stream.STDERR, Stream.STDERR: Stream.STDOUT}
 _PART_BYTES: Final = limits.CHUNK_BYTES  # small enough that no key has to wait for it
 
 
@@ -37,10 +38,12 @@ class TaskPage(Tasking):
         #facts { height: auto; max-height: 50%; margin: 0 1; }
         #tries { height: auto; max-height: 5; margin: 0 1; }
         &.-tall #tries { max-height: 12; }
-        &.-short #facts { max-height: 9; }
+        &.-short #facts { max-height: 8; }
+        &.-short #tries { max-height: 4; }
         #output { height: 1fr; margin: 0 1; }
         &.-narrow #output LogPane { display: none; &.chosen { display: block; } }
-        #output.zoomed LogPane { display: none; &.chosen { display: block; } }
+        &.zoomed LogPane { display: none; &.chosen { display: block; } }
+        &.zoomed #facts, &.zoomed #tries { display: none; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -49,7 +52,7 @@ class TaskPage(Tasking):
         Binding("n", "found(-1)", "next", show=False, tooltip="the next place, going backwards"),
         Binding("N", "found(1)", "before", show=False, tooltip="the place before"),
         *Tasking.TASK_BINDINGS,
-        Binding("z", "zoom", "zoom", show=False, tooltip="one stream, or both"),
+        Binding("z", "zoom", "zoom", show=False, tooltip="one stream on the whole screen"),
         Binding("left_square_bracket", "older", "try before", show=False, tooltip="the try before"),
         Binding("right_square_bracket", "newer", "next try", show=False, tooltip="the try after"),
         Binding("R", "requirement", "requirement", show=False, tooltip="open what it waits for"),
@@ -226,6 +229,7 @@ class TaskPage(Tasking):
             self._offsets[stream] = part.offset + len(part.data)
             pane.note = ""
             pane.write(part.data)
+            self._tell_of_other()
 
     def _choose(self, stream: Stream, *, focus: bool) -> None:
         self._chosen = stream
@@ -233,6 +237,14 @@ class TaskPage(Tasking):
             self.pane(one).set_class(one is stream, "chosen")
         if focus and isinstance(self.focused, LogPane | None):
             self.pane(stream).focus()
+        self._tell_of_other()
+
+    def _tell_of_other(self) -> None:
+        """Where only one stream is visible, it tells what is in the other."""
+        alone = self.has_class("-narrow") or self.has_class("zoomed")
+        shown, other = self.pane(self._chosen), self.pane(_OTHER[self._chosen])
+        lines = words.plural(other.line_count, "line")
+        shown.tell(f"tab: {other.stream}, {lines}" if alone else "")
 
     def on_descendant_focus(self) -> None:
         """The stream that has the keys is the one that is zoomed."""
@@ -249,12 +261,13 @@ class TaskPage(Tasking):
     def action_other(self) -> None:
         """To the other stream."""
         self._chosen_by_hand = True
-        self._choose(Stream.STDERR if self._chosen is Stream.STDOUT else Stream.STDOUT, focus=True)
+        self._choose(_OTHER[self._chosen], focus=True)
         self.shown_pane.focus()
 
     def action_zoom(self) -> None:
-        """One stream, or both."""
-        self.query_one("#output").toggle_class("zoomed")
+        """One stream on the whole screen, or everything."""
+        self.toggle_class("zoomed")
+        self._tell_of_other()
 
     @work
     async def action_search(self) -> None:

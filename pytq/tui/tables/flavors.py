@@ -4,7 +4,7 @@ from typing import Final
 
 from pytq.schema.recruit import Flavor, ProviderView, Recruit
 from pytq.tui import rates, words
-from pytq.tui.cells import Cell, Line, Row, text
+from pytq.tui.cells import Cell, Row, text
 from pytq.tui.columns import Column
 from pytq.tui.model import Store
 
@@ -53,10 +53,10 @@ def needy(store: Store) -> str:
     return "default" if best is None else best.name
 
 
-def summary(wish: Recruit, flavor: Flavor | None, currency: str | None, store: Store) -> Line:
-    """What a wish comes to, in a sentence."""
+def summary(wish: Recruit, flavor: Flavor | None, currency: str | None, store: Store) -> list[str]:
+    """What a wish comes to, in a few words each."""
     if flavor is None:
-        return text(f"{words.plural(wish.count, 'worker')} into {wish.batch}", "bold")
+        return [f"{words.plural(wish.count, 'worker')} into {wish.batch}"]
     at_once = wish.concurrency or max(1, flavor.cpus)
     memory = words.size(wish.count * flavor.memory)
     parts = [
@@ -69,4 +69,4 @@ def summary(wish: Recruit, flavor: Flavor | None, currency: str | None, store: S
     batch = store.batches.get(wish.batch)
     if batch is not None and rates.left(batch.counts):
         parts.append(f"for {words.plural(rates.left(batch.counts), 'open task')}")
-    return text(" · ".join(parts), "bold")
+    return parts

@@ -59,6 +59,7 @@ class LogPane(ScrollView, can_focus=True):
         self.sought = ""
         self.raw = bytearray()
         self.note = ""
+        self._hint = ""
         self._reset()
         self._palette: Palette | None = None
 
@@ -99,6 +100,12 @@ class LogPane(ScrollView, can_focus=True):
         if self.sought:
             self._search()
         self.refresh()
+
+    def tell(self, hint: str) -> None:
+        """Something to say in the frame."""
+        if hint != self._hint:
+            self._hint = hint
+            self._title()
 
     def skip(self, amount: int) -> None:
         """So many bytes of the stream were not kept."""
@@ -145,6 +152,8 @@ class LogPane(ScrollView, can_focus=True):
         if self.sought:
             place = f"{self._here + 1} of " if self._here >= 0 else ""
             said.append(f"{place}{len(self._found)} × {words.clean(self.sought, 20)}")  # noqa: RUF001 - times
+        if self._hint:
+            said.append(self._hint)
         if self.following:
             said.append("following")
         self.border_subtitle = "  ".join(said)

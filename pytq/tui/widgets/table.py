@@ -19,6 +19,7 @@ from pytq.tui.widgets.painting import COMPONENTS, Palette, css
 
 _GUTTER: Final = 2
 _DOUBLE: Final = 2
+_UNDERLINED: Final = Style(underline=True)  # where there is no room for an arrow
 _LOADING: Final[Line] = (Span("…", "dim"),)
 
 
@@ -367,9 +368,11 @@ class Table(ScrollView, can_focus=True):
             column = self.columns[index]
             here = self.order is not None and self.order.column == column.key
             arrow = ("▲" if self.order and self.order.turned else "▼") if here else ""
-            title = column.title[: size - len(arrow)] + arrow
+            fits = len(column.title) < size
+            title = column.title + arrow * fits
             title = title.rjust(size) if column.right else title.ljust(size)
-            made += [Segment(title, ordered if here else plain), Segment(" " * self._gap, plain)]
+            style = plain if not here else ordered if fits else ordered + _UNDERLINED
+            made += [Segment(title, style), Segment(" " * self._gap, plain)]
         return Strip(made).adjust_cell_length(width, palette.base)
 
     def _nothing(self, palette: Palette, y: int, width: int) -> Strip:
