@@ -168,7 +168,10 @@ class _Copy:
                     in_kernel = False  # some file systems answer 0 for what they cannot do
                     continue
             else:
-                moved = os.write(copy, os.read(origin, 1024 * 1024))
+                piece = memoryview(os.read(origin, 1024 * 1024))
+                moved = len(piece)
+                while piece:  # a disk that is nearly full takes less than it is given
+                    piece = piece[os.write(copy, piece) :]
             if moved == 0:
                 return
             self._meter.add(moved)

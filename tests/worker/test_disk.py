@@ -293,3 +293,19 @@ def test_floors_are_small_on_small_disks() -> None:
     """So much is kept free, and no more: a part of a small disk, a bound on a large one."""
     assert facts(0).floor == 2 * MIB
     assert Disk("/", "ext4", 2**45, 0, files=True).floor == disk.FLOOR_BYTES
+
+
+async def test_a_copy_that_no_longer_fits_is_not_taken_for_a_bad_source(
+    server: ScriptedServer, start: Start, small: Path, tmp_path: Path
+) -> None:
+    """A file of this machine that fits by half is refused for want of room, not failed for good."""
+    data = tmp_path / "odd"
+    data.write_bytes(os.urandom(20 * MIB + 12345))
+    refs = [wants(server, {"source": f"file://{data}", "path": "/input/x"}) for _ in range(2)]
+    start(work_dir=small / "w")
+    ended = [await server.end_of(ref, 20) for ref in refs]
+
+    for one in ended:
+        if not succeeded(one):
+            check_refused(one, small)
+    assert not all(map(succeeded, ended))
