@@ -43,9 +43,16 @@ class System:
         self.server = self._start([*command, *options], "server")
         self._wait_until_healthy()
 
-    def start_worker(self, concurrency: int = 4, name: str = "w") -> subprocess.Popen[bytes]:
+    def start_worker(
+        self,
+        concurrency: int = 4,
+        name: str = "w",
+        *options: object,
+        work_dir: Path | None = None,
+    ) -> subprocess.Popen[bytes]:
         command = [*PYTQ, "worker", self.address, str(concurrency), "--name", name, "--kill"]
-        worker = self._start([*command, "--work-dir", self.folder / name], name)
+        command += ["--work-dir", work_dir or self.folder / name]
+        worker = self._start([*command, *options], name)
         self.workers.append(worker)
         return worker
 

@@ -52,7 +52,7 @@ class Source:
     async def get(self, uri: Any, place: Path, **more: Any) -> None:
         self.asked.append(str(uri))
         progress = more["progress"]
-        progress.shift(0, 8)
+        progress.total = 8
         try:
             await self.gate.wait()
         except asyncio.CancelledError:
@@ -60,7 +60,7 @@ class Source:
             raise
         if self.failure is not None:
             raise self.failure
-        progress.shift(8, 0)
+        progress.done = 8
         await asyncio.to_thread(place.write_bytes, b"content!")
 
 

@@ -60,7 +60,7 @@ class Inward:
         """Bring something to `place`, and do to it what is to be done; for resources too."""
 
         async def once() -> None:
-            progress.shift(-progress.done, -(progress.total or 0))  # should it be a second time
+            progress.done, progress.total = 0, None  # should it be a second time
             try:
                 await self._fetcher.get(
                     todo.source,
