@@ -6,7 +6,7 @@ executions by (task, attempt), and numbers are totals, never differences. Times 
 the clocks of two machines are never compared.
 """
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, TypeAdapter
 
@@ -20,8 +20,10 @@ PROTOCOL: Final = 1
 
 # An execution by name: its task, and the attempt that is its fence.
 Ref = tuple[TaskId, Attempt]
-Ago = Annotated[float, Field(ge=0)]
+Ago = Annotated[float, Field(ge=0, le=limits.AGO_SECONDS)]
 Text64 = Annotated[str, Field(max_length=limits.CHUNK_BYTES * 2)]
+ExitCode = Annotated[int, Field(ge=-(2**31), lt=2**32)]
+_Many: Any = Field(default_factory=list, max_length=limits.REFS_PER_FRAME)
 
 
 class Held(Model):
@@ -51,7 +53,7 @@ class Hello(Model):
     disk: Count
     gpus: Count = 0
     containers: bool = False
-    held: list[Held] = Field(default_factory=list)
+    held: list[Held] = _Many
 
 
 class Progress(Model):
@@ -82,13 +84,13 @@ class Ended(Model):
     outcome: Outcome
     cause: Cause | None = None
     detail: Sentence = ""
-    exit_code: int | None = None
+    exit_code: ExitCode | None = None
     downloading: Ago | None = None  # each phase: entered so many seconds ago
     ready: Ago | None = None
     running: Ago | None = None
     uploading: Ago | None = None
     ended: Ago = 0.0
-    cpu_seconds: float | None = None
+    cpu_seconds: Annotated[float, Field(ge=0, le=limits.ID_MAX)] | None = None
     memory: Count | None = None
     stdout_bytes: Count = 0
     stderr_bytes: Count = 0
@@ -109,9 +111,9 @@ class Report(Model):
     seq: Count
     capacity: Count  # how many open executions it is willing to hold, those it has included
     applied: Count  # the version of the settings in effect
-    progress: list[Progress] = Field(default_factory=list)
-    chunks: list[Chunk] = Field(default_factory=list)
-    ended: list[Ended] = Field(default_factory=list)
+    progress: list[Progress] = _Many
+    chunks: list[Chunk] = _Many
+    ended: list[Ended] = _Many
     load: Load | None = None
     staging: list[Staged] | None = None  # all that is under way; None: as before
     resources: Annotated[list[ResourceView], Field(max_length=limits.RESOURCES)] | None = None

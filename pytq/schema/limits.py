@@ -48,6 +48,8 @@ TRANSFERS_SHOWN: Final = 10  # and, of each execution, transfers under way
 
 # --- the link
 FRAME_BYTES: Final = 32 * 1024 * 1024
+REFS_PER_FRAME: Final = 20_000
+AGO_SECONDS: Final = 10 * 366 * 24 * 3600.0
 HEARTBEAT_SECONDS: Final = 10.0
 SUSPECT_SECONDS: Final = 30.0
 LEASE_SECONDS: Final = 1_800.0

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 PATH: Final = "/api/v1/link"
 _HELLO_SECONDS: Final = 10.0
+_PLACE_CHARS: Final = 200
 
 
 class Links:
@@ -36,9 +37,9 @@ class Links:
         await socket.prepare(request)
         self._sockets.add(socket)
         try:
-            member = await self._greet(socket)
-            if member is not None:
-                await self._talk(socket, member)
+            greeted = await self._greet(socket)
+            if greeted is not None:
+                await self._talk(socket, *greeted)
         finally:
             self._sockets.discard(socket)
             if not socket.closed:
@@ -50,12 +51,15 @@ class Links:
         for socket in list(self._sockets):
             await socket.close(code=1012, message=b"the server restarts")
 
-    async def _greet(self, socket: web.WebSocketResponse) -> Member | None:
+    async def _greet(self, socket: web.WebSocketResponse) -> tuple[Member, frames.Welcome] | None:
         try:
             async with asyncio.timeout(_HELLO_SECONDS):
                 hello = frames.from_worker.validate_json(await socket.receive_str())
-        except (TimeoutError, TypeError, ValidationError) as error:
-            await _turn(socket, f"that was no hello this server understands: {error}")
+        except (TimeoutError, TypeError):  # a slow network, or a worker that was frozen
+            await _turn(socket, f"no hello came within {_HELLO_SECONDS:g} s", final=False)
+            return None
+        except ValidationError as error:
+            await _turn(socket, f"that was no hello this server understands: {_told(error)}")
             return None
         if not isinstance(hello, frames.Hello) or hello.protocol != frames.PROTOCOL:
             await _turn(
@@ -65,28 +69,30 @@ class Links:
             )
             return None
         try:
-            member, welcome = await self._dispatcher.welcome(hello)
+            return await self._dispatcher.welcome(hello)
         except PytqError as error:
             text = f"{error}; {error.cure}" if error.cure else str(error)
             await _turn(socket, text, final=error.status < 500)  # noqa: PLR2004 - HTTP's classes
             return None
-        await socket.send_str(welcome.model_dump_json())
-        log.info("worker %s is online, holding %d", member.name, len(member.held))
-        return member
 
-    async def _talk(self, socket: web.WebSocketResponse, member: Member) -> None:
-        sender = asyncio.create_task(_send(socket, member), name=f"link-{member.name}")
+    async def _talk(
+        self, socket: web.WebSocketResponse, member: Member, welcome: frames.Welcome
+    ) -> None:
+        sender = asyncio.create_task(_send(socket, member, welcome), name=f"link-{member.name}")
+        log.info("worker %s is online, holding %d", member.name, len(member.held))
         why = "the connection ended"
         try:
             async for message in socket:
                 if message.type is not WSMsgType.TEXT:
                     break
                 frame = frames.from_worker.validate_json(message.data)
-                if isinstance(frame, frames.Report):
-                    await self._dispatcher.take_report(member, frame)
+                if not isinstance(frame, frames.Report):
+                    why = "it said hello a second time"
+                    break
+                await self._dispatcher.take_report(member, frame)
         except ValidationError as error:
             why = "it said something this server does not understand"
-            log.warning("worker %s: %s: %s", member.name, why, error)
+            log.warning("worker %s: %s: %s", member.name, why, _told(error))
         except PytqError as error:
             why = str(error)
             log.warning("worker %s has to connect again: %s", member.name, error)
@@ -98,14 +104,24 @@ class Links:
             log.info("worker %s is offline: %s", member.name, why)
 
 
-async def _send(socket: web.WebSocketResponse, member: Member) -> None:
-    """Write whatever has gathered since the last write, until the connection ends."""
+async def _send(socket: web.WebSocketResponse, member: Member, welcome: frames.Welcome) -> None:
+    """Welcome, then write whatever has gathered since the last write, until the connection ends."""
+    await socket.send_str(welcome.model_dump_json())
     while not socket.closed:
         await member.wake.wait()
         if member.turned:
             await _turn(socket, member.turned, final=True)
             return
         await socket.send_str(member.empty().frame())
+
+
+def _told(error: Exception) -> str:
+    """What is wrong with a frame, in one line and without what the frame says."""
+    if not isinstance(error, ValidationError):
+        return "it never came" if isinstance(error, TimeoutError) else "it was no text"
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place[:_PLACE_CHARS]!r}: {first['msg'][:_PLACE_CHARS]!r}"
 
 
 async def _turn(socket: web.WebSocketResponse, message: str, *, final: bool = True) -> None:
