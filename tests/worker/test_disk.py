@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from origin import Origin, origin
 from scripted import ScriptedServer, succeeded
+from staging_parts import Yard
 
 from pytq.schema.frames import Ref
 from pytq.schema.states import Cause, Outcome, Phase
@@ -22,7 +23,7 @@ from pytq.schema.views import WorkerSettings
 from pytq.worker import moves, upkeep
 from pytq.worker.hands import event_of
 from pytq.worker.journal import Journal
-from pytq.worker.staging import disk
+from pytq.worker.staging import StagingError, disk
 from pytq.worker.staging.disk import Ballast, Disk, emptied, look, size
 from pytq.worker.upkeep import Intake
 
@@ -296,16 +297,16 @@ def test_floors_are_small_on_small_disks() -> None:
 
 
 async def test_a_copy_that_no_longer_fits_is_not_taken_for_a_bad_source(
-    server: ScriptedServer, start: Start, small: Path, tmp_path: Path
+    small: Path, tmp_path: Path
 ) -> None:
-    """A file of this machine that fits by half is refused for want of room, not failed for good."""
-    data = tmp_path / "odd"
-    data.write_bytes(os.urandom(20 * MIB + 12345))
-    refs = [wants(server, {"source": f"file://{data}", "path": "/input/x"}) for _ in range(2)]
-    start(work_dir=small / "w")
-    ended = [await server.end_of(ref, 20) for ref in refs]
+    """A file of this machine whose end does not fit is a lack of room, not a wrong size."""
+    data = tmp_path / "data"
+    data.write_bytes(os.urandom(MIB + MIB // 2))
+    yard = Yard(small / "w")
+    await yard.resources.open()
+    await asyncio.to_thread(fill, small, MIB + MIB // 4)
 
-    for one in ended:
-        if not succeeded(one):
-            check_refused(one, small)
-    assert not all(map(succeeded, ended))
+    with pytest.raises(StagingError, match=f"{data}: disk full: {small}") as caught:
+        await yard.bring_mounts({"source": f"file://{data}", "path": "/input/x"})
+    assert caught.value.cause is Cause.DISK
+    await yard.fetcher.close()
