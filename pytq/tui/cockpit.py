@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
-from typing import ClassVar, Final, Literal
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import Any, ClassVar, Final, Literal, cast
 
 from textual.app import App
 from textual.binding import BindingType
@@ -67,8 +68,12 @@ class Cockpit(App[Choice]):
 
     def on_mount(self) -> None:
         """Begin to listen."""
-        self.run_worker(self.feed.run(), name="feed", group="feed")
+        self._begin(self.feed.run, name="feed", group="feed")
         self.set_interval(_TICK_SECONDS, self._tick)
+
+    def _begin(self, what: Callable[[], Awaitable[object]], *, name: str, group: str) -> None:
+        """Do something in the background."""
+        self.run_worker(cast(Any, what), name=name, group=group)
 
     # --- news
 
@@ -116,13 +121,13 @@ class Cockpit(App[Choice]):
         if wanted != self._looked_at:
             self._looked_at = wanted
             self.store.watch_only(wanted)
-            self.run_worker(self.feed.watch(wanted), name="watch", group="watch")
+            self._begin(partial(self.feed.watch, wanted), name="watch", group="watch")
 
     # --- acts
 
     def do(self, act: Act) -> None:
         """Ask the server for something; what comes of it comes as a message."""
-        self.run_worker(self._do(act), name=act.title, group="acts")
+        self._begin(partial(self._do, act), name=act.title, group="acts")
 
     async def _do(self, act: Act) -> None:
         try:
@@ -184,7 +189,7 @@ class Cockpit(App[Choice]):
     def _send_knobs(self) -> None:
         for name, (change, before) in self.knobs.due(self.now()).items():
             act = acts.tune(name, change, before)
-            self.run_worker(self._tune(name, act), name=act.title, group="acts")
+            self._begin(partial(self._tune, name, act), name=act.title, group="acts")
 
     async def _tune(self, name: str, act: Act) -> None:
         await self._do(act)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final
 
 from pytq.client import Client
@@ -26,7 +27,7 @@ class Lister:
         self,
         client: Client,
         changed: Callable[[int], None],
-        start: Callable[[Coroutine[Any, Any, None]], object],
+        start: Callable[[Callable[[], Coroutine[Any, Any, None]]], object],
     ) -> None:
         self._client = client
         self._changed = changed
@@ -72,7 +73,7 @@ class Lister:
     def _fetch(self, ask: Ask | None) -> None:
         if ask is not None:
             self._asked_at = time.monotonic()
-            self._start(self._page(self.window, ask))
+            self._start(partial(self._page, self.window, ask))
 
     async def _page(self, window: Window[TaskRow], ask: Ask) -> None:
         wanted = self.query.page(ask.after, ask.limit, reverse=ask.reverse)

@@ -1,6 +1,7 @@
 """Batches: how far they are, why their tasks fail, and what can be done about it."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import ClassVar
 
 from textual import work
@@ -24,6 +25,7 @@ from pytq.tui.screens.signals import SignalChoice
 from pytq.tui.tables import batches
 from pytq.tui.tables.listing import Listing, Order
 from pytq.tui.widgets.board import Board
+from pytq.tui.widgets.painting import entitle
 from pytq.tui.widgets.table import Table
 from pytq.tui.words import number, plural
 
@@ -98,7 +100,7 @@ class BatchesPage(ListPage):
             return
         known = self._failures.get(view.name)
         failures = None if known is None else known[1]
-        detail.border_title = f"batch {view.name}"
+        entitle(detail, f"batch {view.name}")
         detail.show(lambda width, height: panel.batch(view, failures, at, width, height))
         if view.counts.failed and (known is None or known[0] != view.counts.failed):
             self._ask_failures(view)
@@ -112,7 +114,8 @@ class BatchesPage(ListPage):
         return [w for w in self.app.workers if w.group == "failures" and not w.is_finished]
 
     def _fetch_failures(self, view: BatchView) -> None:
-        self.run_worker(self._fetch(view), name=view.name, group="failures", exclusive=True)
+        fetch = partial(self._fetch, view)
+        self.run_worker(fetch, name=view.name, group="failures", exclusive=True)
 
     async def _fetch(self, view: BatchView) -> None:
         """Ask why tasks failed, once the cursor rests; at most once in a while."""

@@ -15,6 +15,7 @@ from pytq.tui import looks
 from pytq.tui.screens.asking import Ask
 from pytq.tui.screens.page import Page
 from pytq.tui.widgets.chrome import display
+from pytq.tui.widgets.painting import entitle
 
 _SIGNS: Final[tuple[tuple[str, Mapping[Any, looks.Look]], ...]] = (
     ("tasks", looks.TASK),
@@ -41,7 +42,7 @@ class Help(Ask[None]):
     def compose(self) -> ComposeResult:
         """A long text, to scroll."""
         with Vertical(id="box") as box:
-            box.border_title = "Keys"
+            entitle(box, "Keys")
             yield VerticalScroll(Static(described(self._about), markup=False))
 
     def on_mount(self) -> None:

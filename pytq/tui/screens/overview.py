@@ -19,6 +19,7 @@ from pytq.tui.screens.page import Page
 from pytq.tui.tables import batches
 from pytq.tui.tables.listing import ListedRows, Order
 from pytq.tui.widgets.board import Board
+from pytq.tui.widgets.painting import entitle, subtitle
 from pytq.tui.widgets.table import Table
 
 _ALERT_COLUMNS: Final = (Column("level", "", 1), Column("text", "", 20, flex=1))
@@ -82,7 +83,7 @@ class OverviewPage(Page):
             points = store.points()
             throughput = self.query_one("#throughput", Board)
             throughput.show(lambda w, h: overview.throughput(points, w, h))
-            throughput.border_subtitle = overview.pace(points)
+            subtitle(throughput, overview.pace(points))
         if "server" in touched:
             self.query_one("#tasks", Board).show(lambda w, _: overview.tasks(store, w))
         if "workers" in touched:
@@ -106,7 +107,7 @@ class OverviewPage(Page):
         table = self.query_one("#alerts", Table)
         table.empty = ((text("✓ nothing to worry about", "good")),) if self.at.store.server else ()
         table.show_rows(ListedRows.of([_row(key, alert) for key, alert in self._alerts.items()]))
-        table.border_title = f"Alerts: {len(found)}" if found else "Alerts"
+        entitle(table, f"Alerts: {len(found)}" if found else "Alerts")
         table.styles.height = min(max(1, len(found)), max(2, self.size.height // 5)) + 2
 
     def on_table_opened(self, message: Table.Opened) -> None:
@@ -121,7 +122,7 @@ class OverviewPage(Page):
 
 
 def _pane(table: Table, title: str) -> Table:
-    table.border_title = title
+    entitle(table, title)
     return table
 
 

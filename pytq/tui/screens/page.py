@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -101,14 +102,16 @@ class Page(Screen[None]):
         if len(self.app.screen_stack) > 1:
             self.dismiss()
 
-    def run_worker(self, work: Any, *args: Any, **options: Any) -> Worker[Any]:
+    def run_worker(  # type: ignore[override] # the same, but for functions alone
+        self, work: Callable[[], Awaitable[Any]], *args: Any, **options: Any
+    ) -> Worker[Any]:
         """Do something in the background; what comes after the page has gone is dropped."""
-        return super().run_worker(self._while_there(work), *args, **options)
+        guarded: Any = partial(self._while_there, work)
+        return super().run_worker(guarded, *args, **options)
 
-    async def _while_there(self, work: Any) -> Any:
-        coroutine = work() if callable(work) else work
+    async def _while_there(self, work: Callable[[], Awaitable[Any]]) -> Any:
         try:
-            return await coroutine
+            return await work()
         except NoMatches:
             if self.is_attached and self.is_running:
                 raise

@@ -21,6 +21,7 @@ from pytq.tui.screens.page import Page
 from pytq.tui.tables import flavors
 from pytq.tui.tables.listing import ListedRows
 from pytq.tui.widgets.board import Board
+from pytq.tui.widgets.painting import entitle
 from pytq.tui.widgets.table import Table
 
 _NUMBERS: Final = ("count", "concurrency", "prefetch")
@@ -91,7 +92,7 @@ class RecruitPage(Page):
             Board(id="wrong"),
             id="form",
         )
-        form.border_title = "Recruit workers"
+        entitle(form, "Recruit workers")
         yield form
 
     def on_mount(self) -> None:

@@ -1,6 +1,7 @@
 """One task: what it is, its tries, and its output as it comes."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import ClassVar, Final
 
 from textual import work
@@ -22,6 +23,7 @@ from pytq.tui.screens.asking import Prompt
 from pytq.tui.screens.tasking import Tasking
 from pytq.tui.widgets.board import Board
 from pytq.tui.widgets.logpane import LogPane
+from pytq.tui.widgets.painting import entitle, subtitle
 
 _TRIES: Final = 50
 _OTHER: Final = {Stream.STDOUT: Stream.STDERR, Stream.STDERR: Stream.STDOUT}
@@ -156,19 +158,19 @@ class TaskPage(Tasking):
         facts, tries, view, at = self._board("facts"), self._board("tries"), self.view, self.at
         if view is None:
             said = text(self._trouble or "asking the server …", "warn")
-            facts.border_title = f"task {self.number}"
+            entitle(facts, f"task {self.number}")
             facts.show(lambda _width, _height: (said,))
             tries.display = False
             return
         look = looks.TASK[view.status]
         name = f" · {words.clean(view.name, 60)}" if view.name else ""
-        facts.border_title = f"task {view.id}{name} · {look.glyph} {look.word}"
+        entitle(facts, f"task {view.id}{name} · {look.glyph} {look.word}")
         facts.show(lambda width, _: panel.task(view, at, width, 0))
         executions, attempt = self.executions, self.attempt
         tries.display = bool(executions)
-        tries.border_title = words.plural(len(executions), "execution")
+        entitle(tries, words.plural(len(executions), "execution"))
         one = self.execution
-        tries.border_subtitle = panel.usage(one) if one else ""
+        subtitle(tries, panel.usage(one) if one else "")
         tries.show(lambda width, _: panel.tries(executions, attempt, at, width, 10))
 
     def _board(self, name: str) -> Board:
@@ -197,7 +199,7 @@ class TaskPage(Tasking):
         for stream, size in ((Stream.STDOUT, one.stdout_bytes), (Stream.STDERR, one.stderr_bytes)):
             if size > self._offsets.get(stream, 0) and stream not in self._reading:
                 self._reading.add(stream)
-                self.run_worker(self._read(one, stream), group=f"read-{stream}")
+                self.run_worker(partial(self._read, one, stream), group=f"read-{stream}")
         if not self._chosen_by_hand:
             telling = one.stderr_bytes and (
                 not one.stdout_bytes or (self.view and self.view.status is TaskStatus.FAILED)

@@ -25,6 +25,7 @@ from pytq.tui.tables import tasks
 from pytq.tui.tables.listing import Moment
 from pytq.tui.widgets.board import Board
 from pytq.tui.widgets.filterbar import FilterBar
+from pytq.tui.widgets.painting import entitle
 from pytq.tui.widgets.table import Table
 
 _TYPING_SECONDS: Final = 0.25
@@ -39,7 +40,8 @@ class _Rows:
         self._window = lister.window
         self._store = at.store
         self._now = at.store.clock(at.now)
-        self.total = lister.window.total
+        unknown = lister.trouble and not lister.window.rows
+        self.total = 0 if unknown else lister.window.total
 
     def row(self, index: int) -> Row | None:
         """The row at a place; None while it is on its way."""
@@ -152,6 +154,8 @@ class TasksPage(Tasking):
             return
         if touched & {"server", "batches", "link"}:
             self._recount(reconnected="link" in touched)
+        if self.lister.trouble and "time" in touched:
+            self._stale = True  # it is tried again, now and then
         if self._stale and self.at.store.link.state == "live" and self.lister.refresh():
             self._stale = False
         if touched & {"watched", "time"}:
@@ -182,7 +186,7 @@ class TasksPage(Tasking):
         if row is not None:
             row = tasks.newer(row, self.at.store.watched.get(row.id))
         preview.display = row is not None
-        preview.border_title = "" if row is None else f"task {row.id}"
+        entitle(preview, "" if row is None else f"task {row.id}")
         preview.show(lambda width, height: panel.preview(row, width, height))
 
     def _empty(self) -> Sequence[Line]:
@@ -319,7 +323,7 @@ class TasksPage(Tasking):
 
     def exported(self) -> tuple[str, Sequence[Column], Iterable[Row]] | None:
         """All that the filter finds is fetched first; that is done in the background."""
-        self.run_worker(self._export(), group="export", exclusive=True)
+        self.run_worker(self._export, group="export", exclusive=True)
         return None
 
     def action_export(self) -> None:

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from rich.text import Text
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
@@ -41,8 +42,9 @@ class Why(Ask[None]):
     def on_mount(self) -> None:
         """Ask."""
         self.query_one("#reasons").focus()
-        self.run_worker(self._ask(), group="why")
+        self._ask()
 
+    @work(group="why")
     async def _ask(self) -> None:
         try:
             found = await self._client.explain_task(self._task_id)

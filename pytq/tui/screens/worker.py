@@ -24,6 +24,7 @@ from pytq.tui.screens.knobbed import KNOB_BINDINGS, Knobbed
 from pytq.tui.tables import holdings
 from pytq.tui.tables.listing import ListedRows
 from pytq.tui.widgets.board import Board
+from pytq.tui.widgets.painting import entitle
 from pytq.tui.widgets.table import Table
 
 _SHOWN: Final = 500
@@ -86,7 +87,7 @@ class WorkerPage(Knobbed):
             gone: Line = text(f"worker {words.clean(self.worker)} is gone", "warn")
             detail.show(lambda _width, _height: (gone,))
         else:
-            detail.border_title = f"worker {view.name}"
+            entitle(detail, f"worker {view.name}")
             detail.show(lambda width, _: panel(view, knobs, at, width))
             self._ask()
         if touched & {"workers", "time"}:
@@ -97,10 +98,10 @@ class WorkerPage(Knobbed):
         now = self.cockpit.now()
         if now - self._asked >= _EACH_SECONDS:
             self._asked = now
-            self.run_worker(self._fetch_executions(), group="executions", exclusive=True)
+            self.run_worker(self._fetch_executions, group="executions", exclusive=True)
         if now - self._asked_resources >= _RESOURCES_SECONDS:
             self._asked_resources = now
-            self.run_worker(self._fetch_resources(), group="resources", exclusive=True)
+            self.run_worker(self._fetch_resources, group="resources", exclusive=True)
 
     async def _fetch_executions(self) -> None:
         query = ExecutionFilter(worker=self.worker, open=True, limit=_SHOWN)
@@ -122,14 +123,14 @@ class WorkerPage(Knobbed):
         table, at = self.query_one("#executions", Table), self.at
         table.empty = (text("nothing is under way here", "dim"),)
         table.show_rows(ListedRows.of([holdings.execution(one, at) for one in self._executions]))
-        table.border_title = f"Under way: {len(self._executions)}"
+        entitle(table, f"Under way: {len(self._executions)}")
 
     def _show_resources(self) -> None:
         table = self.query_one("#resources", Table)
         table.empty = (text(self._resources_trouble or "it keeps nothing for later", "dim"),)
         table.show_rows(ListedRows.of([holdings.resource(one) for one in self._resources]))
         size = words.size(sum(one.bytes for one in self._resources))
-        table.border_title = f"Kept: {len(self._resources)}, {size}" if self._resources else "Kept"
+        entitle(table, f"Kept: {len(self._resources)}, {size}" if self._resources else "Kept")
 
     # --- going on
 

@@ -17,6 +17,7 @@ from pytq.tui.tables import workers
 from pytq.tui.tables.listing import Listing, Order
 from pytq.tui.widgets.board import Board
 from pytq.tui.widgets.filterbar import FilterBar
+from pytq.tui.widgets.painting import entitle
 from pytq.tui.widgets.table import Table
 
 
@@ -78,7 +79,7 @@ class WorkersPage(ListPage, Knobbed):
         view = at.store.workers.get(str(self.table.key))
         detail.display = view is not None
         if view is not None:
-            detail.border_title = f"worker {view.name}"
+            entitle(detail, f"worker {view.name}")
             detail.show(lambda width, _: panel(view, knobs, at, width))
 
     def on_table_opened(self, message: Table.Opened) -> None:

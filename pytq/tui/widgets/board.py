@@ -9,7 +9,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from pytq.tui.cells import Line
-from pytq.tui.widgets.painting import COMPONENTS, Palette, css
+from pytq.tui.widgets.painting import COMPONENTS, Palette, css, entitle
 
 Painter = Callable[[int, int], Sequence[Line]]  # of a width and a height in cells
 
@@ -40,7 +40,7 @@ class Board(Widget):
         self._painted: Size | None = None
         self._palette: Palette | None = None
         if title:
-            self.border_title = title
+            entitle(self, title)
 
     def show(self, painter: Painter) -> None:
         """Paint with another painter; only what looks different is sent to the terminal."""

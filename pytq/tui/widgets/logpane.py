@@ -14,7 +14,7 @@ from textual.strip import Strip
 
 from pytq.schema import limits
 from pytq.tui import words
-from pytq.tui.widgets.painting import COMPONENTS, Palette, css
+from pytq.tui.widgets.painting import COMPONENTS, Palette, css, entitle, subtitle
 
 _KEPT_BYTES: Final = limits.OUTPUT_HEAD_BYTES + limits.OUTPUT_TAIL_BYTES + limits.CHUNK_BYTES
 _LINE_CHARS: Final = 4_000  # of one line are shown
@@ -144,10 +144,10 @@ class LogPane(ScrollView, can_focus=True):
 
     def _title(self) -> None:
         if not self._rows:
-            self.border_title = f"{self.stream}: nothing"
+            entitle(self, f"{self.stream}: nothing")
         else:
             size = words.size(len(self.raw))
-            self.border_title = f"{self.stream}: {words.plural(self.line_count, 'line')}, {size}"
+            entitle(self, f"{self.stream}: {words.plural(self.line_count, 'line')}, {size}")
         said = [self.note] if self.note else []
         if self.sought:
             place = f"{self._here + 1} of " if self._here >= 0 else ""
@@ -156,7 +156,7 @@ class LogPane(ScrollView, can_focus=True):
             said.append(self._hint)
         if self.following:
             said.append("following")
-        self.border_subtitle = "  ".join(said)
+        subtitle(self, "  ".join(said))
 
     # --- keys
 

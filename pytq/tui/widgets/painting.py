@@ -5,6 +5,7 @@ from typing import Final
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
+from textual.content import Content
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -25,6 +26,20 @@ _COLOURS: Final[dict[Tone, str]] = {
     "wait": "color: $wait;",
     "odd": "color: $odd;",
 }
+
+
+def entitle(widget: Widget, title: str) -> None:
+    """Write into a widget's upper frame; never markup, and no repainting for what is there."""
+    content = Content(title) if title else None
+    if widget.border_title != (None if content is None else content.markup):
+        widget.border_title = content
+
+
+def subtitle(widget: Widget, said: str) -> None:
+    """Write into a widget's lower frame, likewise."""
+    content = Content(said) if said else None
+    if widget.border_subtitle != (None if content is None else content.markup):
+        widget.border_subtitle = content
 
 
 def css(widget: str) -> str:
