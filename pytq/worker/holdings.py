@@ -114,11 +114,11 @@ class Holdings:
 
     @property
     def hungry(self) -> bool:
-        """Whether the next free slot would stay empty."""
-        return not (
-            self.phases[Phase.ASSIGNED]
-            or self.phases[Phase.READY]
-            or self.phases[Phase.DOWNLOADING]
+        """Whether the next free slot would stay empty, or nothing is fetched ahead for it."""
+        if self.phases[Phase.ASSIGNED]:
+            return False
+        return self.settings.prefetch > 0 or not (
+            self.phases[Phase.READY] or self.phases[Phase.DOWNLOADING]
         )
 
     def add(self, execution: Execution, event: Event) -> None:

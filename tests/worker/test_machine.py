@@ -90,6 +90,19 @@ def test_prefetch_stages_ahead() -> None:
     assert bench.phase(3) is Phase.DOWNLOADING
 
 
+def test_who_fetches_ahead_asks_at_once() -> None:
+    """With prefetch the next lease is wanted as soon as there is nothing left to fetch for."""
+    bench = Bench(concurrency=1, prefetch=1)
+    bench.lease(1, 2, 3, of=spec(mounts=[MOUNT]))
+    bench.do(moves.StagedIn((1, 1)), moves.StagedIn((2, 1)))
+
+    assert not bench.machine.hungry
+    bench.exit(1)
+    assert bench.machine.hungry
+    bench.lease(4, of=spec(mounts=[MOUNT]))
+    assert not bench.machine.hungry
+
+
 def test_steps_run_in_order_until_one_fails() -> None:
     """A step's failure ends the task, unless it is to be ignored."""
     bench = Bench(concurrency=1)
