@@ -139,9 +139,7 @@ class PrivateDocker:
         """End everything, and leave nothing behind."""
         if self._daemon is None:
             self.start()
-        left = self.cli("ps", "--all", "--quiet").split()
-        if left:
-            self.cli("rm", "--force", "--volumes", *left)
+        self.clear()
         self.stop()
         if self._containerd is not None:
             self._containerd.terminate()
@@ -173,6 +171,18 @@ class PrivateDocker:
     def containers(self) -> list[str]:
         """The names of all containers, those that ended included."""
         return self.cli("ps", "--all", "--format", "{{.Names}}").split()
+
+    def clear(self) -> None:
+        """Remove every container, whoever else is at it."""
+
+        def empty() -> bool:
+            left = self.containers()
+            with contextlib.suppress(RuntimeError):  # "already in progress"
+                if left:
+                    self.cli("rm", "--force", "--volumes", *left)
+            return not left
+
+        wait_for(empty, START_SECONDS, lambda: "some containers stay")
 
     def image(self, name: str, *changes: str, filler: int = 0) -> str:
         """Make an image of busybox alone; `changes` as in a Dockerfile, `filler` bytes larger."""

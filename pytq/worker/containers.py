@@ -107,12 +107,15 @@ class Containers:
             now = time.monotonic()
             for run in self.runs.values():
                 run.look(now)
-            if now - looked >= GREET_SECONDS:
-                looked = now
-                await self._greet()
-            if self.there and now - swept >= SWEEP_SECONDS:
-                swept = now
-                await self._sweep()
+            try:
+                if now - looked >= GREET_SECONDS:
+                    looked = now
+                    await self._greet()
+                if self.there and now - swept >= SWEEP_SECONDS:
+                    swept = now
+                    await self._sweep()
+            except Exception:
+                log.exception("looking after containers failed; trying again")
             await asyncio.sleep(LOOK_SECONDS)
 
     async def close(self) -> None:
@@ -130,6 +133,8 @@ class Containers:
 
     async def ensure(self, spec: TaskSpec, tell: Tell) -> None:
         """See to it that the images of a task are here; `StagingError` when they will not be."""
+        if not self.there:
+            raise StagingError("this worker has no Docker now", Cause.IMAGE, transient=True)
         known: dict[str, tuple[int, int | None]] = {}
 
         def hear(image: str, done: int, total: int | None) -> None:
@@ -139,11 +144,13 @@ class Containers:
             tell(sum(done for done, _ in known.values()), whole)
 
         try:
-            for step in spec.steps:
-                if step.container is not None:
-                    choices = parse(step.container_options, self._allowed)
-                    heard = partial(hear, step.container)
-                    await self.images.ensure(step.container, heard, choices.platform)
+            wanted = {
+                step.container: parse(step.container_options, self._allowed).platform
+                for step in spec.steps
+                if step.container is not None
+            }
+            for image, platform in wanted.items():
+                await self.images.ensure(image, partial(hear, image), platform)
         except OptionError as error:
             raise StagingError(str(error), Cause.COMMAND) from error
         except ImageError as error:
@@ -191,7 +198,8 @@ class Containers:
         run = self.runs.get((ref, number))
         if run is not None:
             run.signal(signal, cause)
-            self._guard({"type": "guard", "id": _id(ref, number), "cause": run.cause})
+            if run.cause:
+                self._guard({"type": "guard", "id": _id(ref, number), "cause": run.cause})
 
     def blame(self, name: str, cause: str) -> None:
         """The keeper is ending a container: know why."""
@@ -295,13 +303,14 @@ class Containers:
         return run
 
     def _guarded(self, ref: Ref, number: int, run: Run) -> Message:
-        return {
+        """What the keeper must know; of a cause it may know more than we do."""
+        known = {"cause": run.cause} if run.cause else {}
+        return known | {
             "type": "guard",
             "id": _id(ref, number),
             "name": run.name,
             "socket": self._dockerd.socket,
             "note": run.order.room.path,
-            "cause": run.cause,
         }
 
     async def _follow(self, run: Run) -> None:

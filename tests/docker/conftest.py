@@ -34,9 +34,7 @@ def docker(dockerd: PrivateDocker, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     monkeypatch.setenv("DOCKER_HOST", dockerd.host)
     monkeypatch.setenv("DOCKER_CONFIG", str(dockerd.room / "no-config"))
     yield dockerd
-    left = dockerd.containers()
-    if left:
-        dockerd.cli("rm", "--force", "--volumes", *left)
+    dockerd.clear()
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ async def spawn(
     """Start a worker as nobody, who may use dockerd, and may look wherever Python lies."""
     if shutil.which("setpriv") is None:
         pytest.skip("not installed: setpriv (util-linux)")
-    Path(docker.socket).chmod(0o666)
+    _let_in_everybody(docker)
     for name in ("w", "out"):
         (tmp_path / name).mkdir()
         os.chown(tmp_path / name, NOBODY, NOBODY)
@@ -107,6 +107,10 @@ async def test_another_user_than_roots(
     assert succeeded(await ended(server, ref)), (tmp_path / "log").read_text()
     assert server.text(ref) == "4321\n"
     assert (tmp_path / "out/x").read_text() == "x\n"
+
+
+def _let_in_everybody(docker: PrivateDocker) -> None:
+    Path(docker.socket).chmod(0o666)
 
 
 def _foreign(home: Path) -> list[Path]:

@@ -272,6 +272,26 @@ async def test_a_container_is_never_started_twice(
     assert len(list(runs.iterdir())) == len(kept)
 
 
+async def test_a_keeper_without_memory_starts_nothing_twice(
+    server: ScriptedServer, spawn: Spawn, tmp_path: Path
+) -> None:
+    """Should the keeper and its log be gone, the container of that name is found all the same."""
+    runs = tmp_path / "data"
+    runs.mkdir()
+    first = step("echo x >> /data/x; echo one; sleep 2.5; echo two")
+    ref = server.add(steps=[first, step("cat /data/x")])
+    worker = await spawn(f"--data={runs}")
+    await server.until(lambda: server.text(ref) == "one\n", 40)
+    worker.kill()
+    await worker.wait()
+    end_keeper(tmp_path / "w")
+    (tmp_path / "w/keeper.log").unlink()
+    await spawn(f"--data={runs}")
+
+    assert succeeded(await ended(server, ref))
+    assert server.text(ref) == "one\ntwo\nx\n"
+
+
 async def test_stdin_cut_short_is_not_believed(
     server: ScriptedServer, spawn: Spawn, tmp_path: Path
 ) -> None:

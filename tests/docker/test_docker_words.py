@@ -1,6 +1,8 @@
 """The pure side of containers: options, configs, names, sentences, frames. Needs no dockerd."""
 
 import random
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,15 @@ from pytq.worker.runners.docker import config, names
 from pytq.worker.runners.docker.config import Place, Share
 from pytq.worker.runners.docker.credentials import host_of
 from pytq.worker.runners.docker.dockerd import DockerdAway, find_socket, moment, plain
-from pytq.worker.runners.docker.options import FREE, GUARDED, NEVER, OptionError, name_of, parse
+from pytq.worker.runners.docker.options import (
+    BY_VALUE,
+    FREE,
+    GUARDED,
+    NEVER,
+    OptionError,
+    name_of,
+    parse,
+)
 from pytq.worker.runners.docker.output import Demultiplexer, Spot
 from pytq.worker.runners.docker.pulls import Layers, of_refusal
 from pytq.worker.runners.docker.usage import _cpu_seconds, _resident
@@ -420,3 +430,19 @@ def test_small_readings(monkeypatch: pytest.MonkeyPatch) -> None:
         find_socket()
     monkeypatch.setenv("DOCKER_HOST", "unix:///run/x.sock")
     assert find_socket() == "/run/x.sock"
+
+
+def test_the_page_for_people_lists_every_option() -> None:
+    """docs/containers.md names exactly the options that are allowed, guarded and refused."""
+    page = (Path(__file__).parents[2] / "docs/containers.md").read_text(encoding="utf-8")
+    rooms = page.partition("## Options of `docker run`")[2].partition("\n## ")[0].split("\n\n")
+    words = re.compile(r"`(?:--)?([a-z][a-z-]+)[^`]*`")
+    free, guarded = (
+        set(words.findall(next(room for room in rooms if room.startswith("> ") and sign in room)))
+        for sign in ("--add-host", "`cap-add`")
+    )
+    never = set(words.findall(next(room for room in rooms if room.startswith("Never"))))
+
+    assert free == set(FREE)
+    assert guarded - {"host", "container"} == GUARDED.keys() | BY_VALUE.keys()
+    assert never == set(NEVER)

@@ -34,20 +34,22 @@ class Attachment:
             f"POST /containers/{name}/attach?{query} HTTP/1.1\r\n"
             "Host: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n"
         )
-        try:
-            async with asyncio.timeout(SPEAK_SECONDS):
-                reader, writer = await asyncio.open_unix_connection(socket, limit=BLOCK)
-                writer.write(asked.encode())
-                answer = await reader.readuntil(b"\r\n\r\n")
-        except TimeoutError as error:
-            raise DockerdAway(f"no answer within {SPEAK_SECONDS:g} s") from error
-        except (OSError, EOFError, asyncio.LimitOverrunError) as error:
-            raise DockerdAway(str(error)) from error
-        status = int(answer.split(b" ", 2)[1])
-        if status not in TAKEN:
-            writer.close()
-            raise DockerError(status, "the container cannot be attached to")
-        return cls(reader, writer)
+        with contextlib.ExitStack() as stack:
+            try:
+                async with asyncio.timeout(SPEAK_SECONDS):
+                    reader, writer = await asyncio.open_unix_connection(socket, limit=BLOCK)
+                    stack.callback(writer.close)
+                    writer.write(asked.encode())
+                    answer = await reader.readuntil(b"\r\n\r\n")
+            except TimeoutError as error:
+                raise DockerdAway(f"no answer within {SPEAK_SECONDS:g} s") from error
+            except (OSError, EOFError, asyncio.LimitOverrunError) as error:
+                raise DockerdAway(str(error)) from error
+            status = int(answer.split(b" ", 2)[1])
+            if status not in TAKEN:
+                raise DockerError(status, "the container cannot be attached to")
+            stack.pop_all()
+            return cls(reader, writer)
 
     async def blocks(self) -> AsyncIterator[bytes]:
         """What it writes, framed, until it has closed both its streams."""

@@ -18,7 +18,7 @@ from aiodocker import DockerError
 from pytq.schema.views import ResourceView
 from pytq.worker.runners.docker import names
 from pytq.worker.runners.docker.credentials import Credentials
-from pytq.worker.runners.docker.dockerd import Dockerd, DockerdAway
+from pytq.worker.runners.docker.dockerd import START_SECONDS, Dockerd, DockerdAway, insist
 from pytq.worker.runners.docker.pulls import ImageError, Pull, Tell, of_refusal
 
 log = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ class Images:
         if platform is None and now - self._seen.get(name, -SEEN_SECONDS) < SEEN_SECONDS:
             return True
         try:
-            found = await self._dockerd.image(name)
+            found = await insist(lambda: self._dockerd.image(name), START_SECONDS)
         except DockerdAway as error:
             raise ImageError(name, f"dockerd: {error}", permanent=False) from error
         except DockerError as error:

@@ -75,6 +75,7 @@ class Sink:
 
         Given that, what lies there beyond is this container's output, copied earlier.
         """
+        self.close()
         self._fds = [spot.open() for spot in self.spots]
         found = [os.fstat(fd).st_size for fd in self._fds]
         if before is None:

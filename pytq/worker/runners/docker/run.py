@@ -9,9 +9,10 @@ import contextlib
 import logging
 import os
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aiodocker import DockerError
 
@@ -41,7 +42,11 @@ log = logging.getLogger(__name__)
 SETTLE_SECONDS: Final = 2.0  # between the end of its streams and its own
 PULLS: Final = 2  # for one start: an image may be removed by others at any moment
 DEADLY: Final = frozenset({1, 2, 3, 4, 6, 7, 8, 9, 11, 13, 14, 15, 24, 25, 31})
+MAKER: Final = f"{LABELS}maker"  # a label that tells one start from another
 SIGNAL_BASE: Final = 128  # an exit code above it is a signal's, by every shell's custom
+
+
+T = TypeVar("T")
 
 
 class Run:
@@ -56,6 +61,7 @@ class Run:
         self._started = 0.0  # in seconds since 1970
         self._dockerd = dockerd
         self._images = images
+        self._maker = uuid.uuid4().hex
         self._listener = Listener(dockerd, order.name, order.sink)
         self._begun = asyncio.Event()
         self._duties: set[asyncio.Task[None]] = set()
@@ -119,17 +125,19 @@ class Run:
             user = order.config.get("User") or self._images.user_of(order.image)
             ownership.open_up(order.room, user)
         labels = {**order.config["Labels"], f"{LABELS}sizes": f"{before[0]},{before[1]}"}
-        config = order.config | {"Labels": labels}
-        await self._launch(lambda: self._create(config), START_SECONDS)
+        config = order.config | {"Labels": labels | {MAKER: self._maker}}
+        if not await self._launch(lambda: self._create(config), START_SECONDS):
+            await self._find()
+            return
         if self.cause:
             raise Gone(self.cause)
         await self._launch(self._attach, START_SECONDS)
         await self._launch(lambda: self._dockerd.start(self.name), AWAY_SECONDS)
         self._began()
 
-    async def _launch(self, ask: Callable[[], Awaitable[None]], seconds: float) -> None:
+    async def _launch(self, ask: Callable[[], Awaitable[T]], seconds: float) -> T:
         try:
-            await insist(ask, seconds)
+            return await insist(ask, seconds)
         except DockerdAway as error:
             detail = f"dockerd cannot be reached: {error}"
             raise CannotStart(detail, Cause.REFUSED, transient=True) from error
@@ -137,20 +145,28 @@ class Run:
             cause = Cause.DISK if NO_ROOM.search(error.message) else Cause.COMMAND
             raise CannotStart(plain(error.message), cause) from error
 
-    async def _create(self, config: dict[str, Any]) -> None:
+    async def _create(self, config: dict[str, Any]) -> bool:
+        """Make the container; False when one of that name was made before, by another agent."""
         for _ in range(PULLS):
             try:
                 await self._dockerd.create(self.name, config)
             except DockerError as error:
-                if error.status == api.CONFLICT:  # the answer to an earlier try was lost
-                    return
+                if error.status == api.CONFLICT:
+                    return await self._is_ours(config["Labels"])
                 if error.status != api.NOT_FOUND:
                     raise
                 self._images.doubt(self.order.image)  # somebody has removed it
                 await self._have_image()
             else:
-                return
+                return True
         raise CannotStart(f"docker://{self.order.image}: vanished as often as pulled", Cause.IMAGE)
+
+    async def _is_ours(self, labels: dict[str, str]) -> bool:
+        """Whether the container of our name was made by us: then only the answer was lost."""
+        found = (await self._listener.show())["Config"]["Labels"]
+        if found.get(f"{LABELS}worker") != labels[f"{LABELS}worker"]:
+            raise CannotStart(f"the name {self.name} is another's container's", Cause.COMMAND)
+        return bool(found.get(MAKER) == labels[MAKER])
 
     async def _have_image(self) -> None:
         """It was brought with the inputs, so this is quick, most of the time."""
