@@ -6,6 +6,7 @@ What happens to a container is told as the same events that the keeper's process
 import asyncio
 import logging
 import os
+import resource
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import replace
@@ -92,6 +93,7 @@ class Containers:
         if self._refusal:
             log.info("no containers here: %s", self._refusal)
             return
+        _allow_many_files()
         try:
             await self._dockerd.greet()
             self.there = True
@@ -372,6 +374,12 @@ class Containers:
 
 def _id(ref: Ref, number: int) -> str:
     return f"{ref[0]}.{ref[1]}.{number}"
+
+
+def _allow_many_files() -> None:
+    """A container takes four of an agent's files: its streams, two connections."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _grace(choices: Choices) -> float:

@@ -11,7 +11,7 @@ from private_docker import PrivateDocker
 from scripted import ScriptedServer, succeeded
 from worker_parts import leave, wait_for
 
-from pytq.schema.states import Cause, Outcome, Stream
+from pytq.schema.states import Cause, Outcome, Signal, Stream
 from pytq.schema.views import WorkerSettings
 from pytq.worker.runners.process import Machine
 
@@ -271,6 +271,18 @@ async def test_dangerous_options_need_the_operator(
     start(work_dir=tmp_path / "lax", name="lax", docker_options=("volume",))
     assert succeeded(await ended(server, allowed))
     assert server.text(allowed) == "seen"
+
+
+async def test_fifty_containers_at_once(server: ScriptedServer, start: Start) -> None:
+    """Many containers side by side, each followed and waited for, are in nobody's way."""
+    server.settings = WorkerSettings(version=1, concurrency=50)
+    refs = [server.add(steps=[step("echo up; sleep 300")]) for _ in range(50)]
+    start()
+    await server.until(lambda: all(server.text(ref) == "up\n" for ref in refs), 100)
+    for ref in refs:
+        await server.signal(ref, Signal.KILL)
+
+    assert {(await ended(server, ref, 60)).outcome for ref in refs} == {Outcome.CANCELLED}
 
 
 async def test_a_hundred_megabytes_of_output(server: ScriptedServer, start: Start) -> None:
