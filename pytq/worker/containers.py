@@ -158,6 +158,11 @@ class Containers:
         except ImageError as error:
             raise StagingError(str(error), error.cause, transient=not error.permanent) from error
 
+    @property
+    def root(self) -> Path | None:
+        """Where images lie; None where there are none."""
+        return self._dockerd.root if self.there else None
+
     async def list(self) -> Views:
         """The images that are kept, and those on their way."""
         return await self.images.list() if self.there else []

@@ -1,44 +1,36 @@
 """Brings inputs and takes outputs away, in a thread with an event loop of its own.
 
 Bulk bytes keep that loop busy, so that the agent's own never waits behind them. `Porter` is the
-agent's side, `Yard` the other one.
+agent's side, `staging.yard` the other one.
 """
 
 import asyncio
 import logging
-import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
-from pytq.fetch import Fetcher, FetchOptions, Progress
+from pytq.fetch import Progress
 from pytq.schema.frames import Ref, Staged
 from pytq.schema.states import Cause, Scope
-from pytq.schema.tasks import Mount, TaskSpec
+from pytq.schema.tasks import TaskSpec
 from pytq.schema.uris import UriError
 from pytq.schema.views import Cleaning, Pin, ResourceView
 from pytq.worker import moves
 from pytq.worker.options import WorkerOptions
 from pytq.worker.rooms import Room, Rooms
-from pytq.worker.runners.process import locate
 from pytq.worker.staging import StagingError, threads
-from pytq.worker.staging.actions import Plan, plan
-from pytq.worker.staging.disk import size
+from pytq.worker.staging.actions import plan
+from pytq.worker.staging.disk import look, size
 from pytq.worker.staging.gauge import Gauge
-from pytq.worker.staging.inward import Inward
 from pytq.worker.staging.job import Job, side_by_side
-from pytq.worker.staging.outward import Outward
-from pytq.worker.staging.resources import Resources, key_of, kind_of
-from pytq.worker.staging.shelf import Shelf
-from pytq.worker.staging.space import Space
+from pytq.worker.staging.resources import key_of, kind_of
+from pytq.worker.staging.yard import CLOSE_SECONDS, Yard
 
 log = logging.getLogger(__name__)
-
-ATTEMPTS: Final = 8  # at one file, over about a minute, before a task is handed back
-CLOSE_SECONDS: Final = 10.0  # for transfers to be let go
 
 Tell = Callable[[int, int | None], None]
 Views = list[ResourceView]
@@ -47,6 +39,10 @@ Fail = Callable[[StagingError], moves.Event]
 
 class Images(Protocol):
     """What the porter asks of those who keep container images."""
+
+    @property
+    def root(self) -> Path | None:
+        """Where they lie; None where there are none."""
 
     async def ensure(self, spec: TaskSpec, tell: Tell) -> None:
         """See to it that the images of a task are here; raises StagingError (image)."""
@@ -107,7 +103,7 @@ class Porter:
         `whole`: the command succeeded, so that every output must be there.
         """
         job = Job(ref, spec, room, Gauge("out"), whole)
-        work = self._there(lambda yard: yard.outward.carry(job))
+        work = self._carry(job, self.errands.get(ref))
         self._begin(job, work, moves.StagedOut(ref), lambda e: moves.StageOutFailed(ref, str(e)))
 
     def stop(self, ref: Ref) -> None:
@@ -170,8 +166,14 @@ class Porter:
             self._aside(self._there(lambda yard: yard.pin(pin)))
 
     def tidy(self) -> None:
-        """Throw away what is beyond the disk's mark."""
-        self._aside(self._there(lambda yard: yard.space.tidy()))
+        """Throw away what is beyond the mark, on our disk and on that of images."""
+        if look(self._options.home).used > self._options.disk_high:
+            self._aside(self._there(lambda yard: yard.space.tidy()))
+        if self.images is not None and self.images.root is not None and not self._one_disk():
+            disk = look(self.images.root)
+            over = int((disk.used - self._options.disk_high) * disk.total)
+            if over > 0:
+                self._aside(self.images.evict(over))
 
     async def close(self) -> None:
         """End what is under way, and the thread; the next agent begins it anew."""
@@ -193,7 +195,8 @@ class Porter:
         task.add_done_callback(partial(self._over, job, well, ill))
 
     def _over(self, job: Job, well: moves.Event, ill: Fail, task: "asyncio.Task[None]") -> None:
-        del self.errands[job.ref]
+        if self.errands[job.ref].job is job:  # else it has been begun anew meanwhile
+            del self.errands[job.ref]
         error = None if task.cancelled() else task.exception()
         if task.cancelled():
             return
@@ -211,6 +214,11 @@ class Porter:
         if self.images is not None and job.spec.needs_container:
             works.append(self._have_images(self.images, job))
         await side_by_side(works)
+
+    async def _carry(self, job: Job, before: Errand | None) -> None:
+        if before is not None:  # it was stopped, and may still have the same files in hand
+            await asyncio.wait([before.task])
+        await self._there(lambda yard: yard.outward.carry(job))
 
     async def _have_images(self, images: Images, job: Job) -> None:
         names = {step.container for step in job.spec.steps if step.container is not None}
@@ -234,7 +242,17 @@ class Porter:
         log.info("cleaned up as was asked: %s", size(freed))
 
     async def _evict_images(self, wanted: int) -> int:
-        return 0 if self.images is None else await self.images.evict(wanted)
+        if self.images is None or not self._one_disk():
+            return 0
+        return await self.images.evict(wanted)
+
+    def _one_disk(self) -> bool:
+        """Whether images lie on the disk of the work directory, so that it gains when they go."""
+        root = None if self.images is None else self.images.root
+        try:
+            return root is not None and root.stat().st_dev == self._options.home.stat().st_dev
+        except OSError:
+            return False
 
     def _aside(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(work)
@@ -246,12 +264,12 @@ class Porter:
         if not task.cancelled() and task.exception() is not None:
             log.error("looking after what is kept failed", exc_info=task.exception())
 
-    async def _there(self, work: Callable[["Yard"], Coroutine[Any, Any, Any]]) -> Any:
+    async def _there(self, work: Callable[[Yard], Coroutine[Any, Any, Any]]) -> Any:
         """Have the other side do something."""
         yard = self._start()
         return await threads.in_loop(yard.loop, yard.when_open(work))
 
-    def _start(self) -> "Yard":
+    def _start(self) -> Yard:
         if self._yard is None:
             here = asyncio.get_running_loop()
 
@@ -263,102 +281,6 @@ class Porter:
 
             self._yard = Yard(self._options, self._rooms, evict_images, changed)
         return self._yard
-
-
-class Yard:
-    """The porter's thread and all that lives in it."""
-
-    def __init__(
-        self,
-        options: WorkerOptions,
-        rooms: Rooms,
-        evict_images: Callable[[int], Coroutine[Any, Any, int]],
-        changed: Callable[[], None],
-    ) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.fetcher = Fetcher(
-            FetchOptions(
-                concurrency=options.transfers,
-                per_host=options.transfers_per_host,
-                attempts=ATTEMPTS,
-                file_roots=options.file_roots,
-            )
-        )
-
-        def fetch(
-            todo: Plan, mount: Mount, place: Path, progress: Progress
-        ) -> Coroutine[Any, Any, None]:
-            return self.inward.fetch(todo, mount, place, progress)
-
-        self.resources = Resources(Shelf(options.home / "resources"), fetch, changed)
-
-        async def evict_failed(wanted: int) -> int:
-            return await threads.in_thread(lambda _: rooms.evict(wanted))
-
-        self.space = Space(
-            options.home, options.disk_high, [evict_failed, self.resources.evict, evict_images]
-        )
-        self.inward = Inward(self.fetcher, self.resources, self.space, locate)
-        self.outward = Outward(self.fetcher, locate)
-        self._opening = self.loop.create_task(self.resources.open())
-        self._thread = threading.Thread(target=self._run, name="porter", daemon=True)
-        self._thread.start()
-
-    async def when_open(self, work: Callable[["Yard"], Coroutine[Any, Any, Any]]) -> Any:
-        """Do something as soon as it is known what is kept."""
-        await asyncio.wait([self._opening])
-        self._opening.result()
-        return await work(self)
-
-    async def bring(self, job: Job) -> None:
-        """Stage in."""
-        job.task = asyncio.current_task()
-        try:
-            await self.inward.bring(job)
-        except asyncio.CancelledError:
-            if job.short:
-                raise StagingError(job.short, Cause.DISK) from None
-            raise
-
-    async def claim(self, ref: Ref, keys: list[str]) -> None:
-        """These are in use already."""
-        for key in keys:
-            self.resources.claim(ref, key)
-
-    async def leave(self, ref: Ref) -> None:
-        """Nothing is in use by this one any more."""
-        await self.resources.leave(ref)
-        await self.space.tidy()
-
-    async def pin(self, pin: Pin) -> None:
-        """Keep something whatever happens, or no longer."""
-        await self.resources.pin(pin.uri, pinned=pin.pinned)
-
-    async def close(self) -> None:
-        """End the thread. Called from the agent's."""
-        try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await threads.in_loop(self.loop, self._close())
-        except TimeoutError:
-            log.warning("transfers did not end in time, and are left to themselves")
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        await asyncio.to_thread(self._thread.join, CLOSE_SECONDS)
-
-    async def _close(self) -> None:
-        me = asyncio.current_task()
-        others = [task for task in asyncio.all_tasks() if task is not me]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        await self.fetcher.close()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self.loop)
-        try:
-            self.loop.run_forever()
-            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-        finally:
-            self.loop.close()
 
 
 def _keys(spec: TaskSpec) -> Iterator[str]:

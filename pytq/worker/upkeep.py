@@ -83,7 +83,7 @@ class Upkeep:
             try:
                 disk = look(self._options.home)
                 self._judge(disk, now)
-                self._tidy(disk, now)
+                self._tidy(now)
                 self._watch(now)
                 await self._list(now)
             except Exception:
@@ -102,13 +102,10 @@ class Upkeep:
             self._hands.take(moves.DiskLookedAt(full))
             self._tell()
 
-    def _tidy(self, disk: Disk, now: float) -> None:
-        if now - self._tidied < TIDY_SECONDS:
-            return
-        self._tidied = now
-        if disk.used > self._options.disk_high:
+    def _tidy(self, now: float) -> None:
+        if now - self._tidied >= TIDY_SECONDS:
+            self._tidied = now
             self._hands.porter.tidy()
-        if not self._ballast.there:
             self._ballast.take()
 
     def _watch(self, now: float) -> None:

@@ -23,6 +23,9 @@ from pytq.schema.views import WorkerSettings
 from pytq.worker import moves, upkeep
 from pytq.worker.hands import event_of
 from pytq.worker.journal import Journal
+from pytq.worker.options import WorkerOptions
+from pytq.worker.porter import Porter
+from pytq.worker.rooms import Rooms
 from pytq.worker.staging import StagingError, disk
 from pytq.worker.staging.disk import Ballast, Disk, emptied, look, size
 from pytq.worker.upkeep import Intake
@@ -310,3 +313,37 @@ async def test_a_copy_that_no_longer_fits_is_not_taken_for_a_bad_source(
         await yard.bring_mounts({"source": f"file://{data}", "path": "/input/x"})
     assert caught.value.cause is Cause.DISK
     await yard.fetcher.close()
+
+
+class Images:
+    """Keeps count of what it was asked to evict."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.evicted: list[int] = []
+
+    async def evict(self, wanted: int) -> int:
+        self.evicted.append(wanted)
+        return wanted
+
+
+@pytest.mark.parametrize(
+    ("home", "images", "asked"),
+    [("small", "large", False), ("small", "small", True), ("large", "small", True)],
+)
+async def test_images_go_only_where_that_helps(
+    small: Path, tmp_path: Path, home: str, images: str, asked: bool
+) -> None:
+    """Images make room on the disk that they lie on, and are spared when another one is full."""
+    disks = {"small": small, "large": tmp_path}
+    (disks[home] / "w").mkdir()
+    options = WorkerOptions("127.0.0.1", 1, work_dir=disks[home] / "w", disk_high=0.8)
+    porter = Porter(options, Rooms(options.home), lambda _: None)
+    porter.images = kept = Images(disks[images])  # type: ignore[assignment] # all that is needed
+    await asyncio.to_thread(fill, small, 3 * MIB)
+    porter.tidy()
+    await asyncio.gather(*porter._side)
+    await porter.close()
+
+    assert bool(kept.evicted) == asked
+    assert all(3 * MIB < wanted < 5 * MIB for wanted in kept.evicted)

@@ -4,6 +4,7 @@ import errno
 import os
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -73,7 +74,7 @@ def look(place: str | Path) -> Disk:
     while not os.path.lexists(real):
         real = os.path.dirname(real)  # noqa: PTH120 - it may be asked for often
     facts = os.statvfs(real)
-    path, kind = _mount(real)
+    path, kind = _mount(real, os.stat(real).st_dev)  # noqa: PTH116 - as above
     free = facts.f_bavail * facts.f_frsize
     files = not facts.f_files or facts.f_favail > 0
     return Disk(path, kind, facts.f_blocks * facts.f_frsize, free, files)
@@ -93,7 +94,8 @@ def size(amount: float) -> str:
     return f"{amount / 1024**power:.4g} {UNITS[power]}"
 
 
-def _mount(real: str) -> tuple[str, str]:
+@lru_cache(maxsize=64)
+def _mount(real: str, _device: int) -> tuple[str, str]:
     """Where the file system of a path is mounted, and its kind."""
     best = ("/", "disk")
     try:
@@ -122,9 +124,11 @@ class Ballast:
 
     def take(self) -> None:
         """Take the room, if there is plenty; without it, things are as they are without ballast."""
+        if self.there:
+            return
         disk = look(self._home)
         amount = min(disk.total // BALLAST_PARTS, BALLAST_BYTES)
-        if self.there or disk.free < disk.floor + amount:
+        if disk.free < disk.floor + amount:
             return
         fd = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

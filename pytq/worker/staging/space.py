@@ -94,19 +94,25 @@ class Space:
         """End the youngest of what cannot fit, as soon as that is known and before it is there."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            needed = _outstanding(self._jobs)
-            if not needed:
-                continue
-            disk = await self._make_room(needed)
-            spare = disk.free - disk.floor
-            for job in reversed([*self._jobs]):
-                if spare >= _outstanding(self._jobs):
-                    break
-                left = _outstanding([job])
-                if left and not job.short:
-                    self._jobs.pop(job)
-                    uri = max(job.gauge.items, key=lambda item: item.left).uri
-                    job.give_up(f"{uri}: {disk.short_of(left)}")
+            try:
+                await self._give_up_what_cannot_fit()
+            except Exception:
+                log.exception("the disk could not be watched; trying again")
+
+    async def _give_up_what_cannot_fit(self) -> None:
+        needed = _outstanding(self._jobs)
+        if not needed:
+            return
+        disk = await self._make_room(needed)
+        spare = disk.free - disk.floor
+        for job in reversed([*self._jobs]):
+            if spare >= _outstanding(self._jobs):
+                return
+            left = _outstanding([job])
+            if left:
+                del self._jobs[job]
+                uri = max(job.gauge.items, key=lambda item: item.left).uri
+                job.give_up(f"{uri}: {disk.short_of(left)}")
 
 
 def _outstanding(jobs: Iterable[Job]) -> int:

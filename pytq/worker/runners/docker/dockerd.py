@@ -95,6 +95,7 @@ class Dockerd:
     def __init__(self, path: str) -> None:
         self.socket = path
         self.live_restore = False  # whether containers outlive a restart of dockerd
+        self.root: Path | None = None  # where it keeps images and containers
         self._connector: aiohttp.UnixConnector | None = None
         self._docker: aiodocker.Docker | None = None
 
@@ -112,6 +113,7 @@ class Dockerd:
         async with speaking(PING_SECONDS):
             info = await self.docker.system.info()
         self.live_restore = bool(info.get("LiveRestoreEnabled"))
+        self.root = Path(info["DockerRootDir"]) if info.get("DockerRootDir") else None
 
     async def knock(self) -> None:
         """See whether it still takes new callers: one that is stopping answers only old ones."""
