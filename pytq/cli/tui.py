@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     in_browser = os.environ.get("PYTQ_UI") == "1"
     if in_browser:
         _die_with_parent()
-    elif not (sys.stdin.isatty() and sys.stdout.isatty()):
+    elif not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
         asking.complain("tui needs a terminal; `pytq task list` and `pytq batch list` do not")
         return asking.USAGE_ERROR
     try:

@@ -30,7 +30,7 @@ from pytq.schema.views import (
 )
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """The answer is a problem."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
@@ -44,7 +44,7 @@ class FakeServer:
     def __init__(self, world: World) -> None:
         self.world = world
         self.calls: list[tuple[str, Any, Any]] = []
-        self.refusals: dict[str, Refusal] = {}
+        self.refusals: dict[str, RefusalError] = {}
         self.delay = 0.0
         self.applies = True  # workers obey at once
         self.watched: list[int] = []
@@ -77,7 +77,7 @@ class FakeServer:
                 if name in self.refusals:
                     raise self.refusals[name]
                 answer = getattr(self, name)(place, given if body is None else body)
-            except Refusal as refusal:
+            except RefusalError as refusal:
                 text = refusal.problem.model_dump_json()
                 return web.Response(status=refusal.problem.status, text=text)
             if isinstance(answer, web.Response):
@@ -158,7 +158,7 @@ class FakeServer:
     def _task(self, place: dict[str, str]) -> TaskView:
         view = self.world.tasks.get(int(place["task"]))
         if view is None:
-            raise Refusal(404, "not_found", f"there is no task {place['task']}")
+            raise RefusalError(404, "not_found", f"there is no task {place['task']}")
         return view
 
     def _change(self, view: TaskView, **fields: object) -> TaskView:
@@ -203,7 +203,7 @@ class FakeServer:
     def update_task(self, place: Any, body: TaskUpdate) -> TaskView:
         view = self._task(place)
         if view.status is TaskStatus.ACTIVE:
-            raise Refusal(409, "conflict", f"task {view.id} is active")
+            raise RefusalError(409, "conflict", f"task {view.id} is active")
         fields = body.model_dump(exclude_unset=True)
         command = fields.pop("command", None)
         if command is not None:
@@ -214,7 +214,7 @@ class FakeServer:
     def retry_task(self, place: Any, _given: Any) -> TaskView:
         view = self._task(place)
         if view.status not in TASK_ENDED:
-            raise Refusal(409, "conflict", f"task {view.id} has not ended")
+            raise RefusalError(409, "conflict", f"task {view.id} has not ended")
         return self._change(view, status=TaskStatus.PENDING, reason=None)
 
     def cancel_task(self, place: Any, _given: Any) -> TaskView:
@@ -360,7 +360,7 @@ class FakeServer:
 
     # --- events
 
-    def list_events(self, _place: Any, query: EventFilter) -> Page[Any]:
+    def list_events(self, _place: Any, _query: EventFilter) -> Page[Any]:
         return Page[Any](items=[])
 
 

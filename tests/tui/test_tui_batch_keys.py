@@ -2,7 +2,7 @@
 
 import pytest
 from cockpits import Looking, looking
-from fake_server import FakeServer, Refusal
+from fake_server import FakeServer, RefusalError
 
 from pytq.schema.states import Signal
 from pytq.tui.messages import Refused, ShowTask, ShowTasks, ShowWorkers
@@ -19,7 +19,7 @@ async def on(person: Looking, name: str) -> None:
 
 
 async def test_pause_go_and_undo(server: FakeServer) -> None:
-    """p pauses at once and says so; u undoes it; p again lets go on."""
+    """Key p pauses at once and says so; u undoes it; p again lets go on."""
     async with looking(server) as person:
         await on(person, "run7")
         await person.press("p")
@@ -33,7 +33,7 @@ async def test_pause_go_and_undo(server: FakeServer) -> None:
 
 
 async def test_pause_with_what_runs(server: FakeServer) -> None:
-    """P also stops running tasks where they are, and lets them go on."""
+    """Key P also stops running tasks where they are, and lets them go on."""
     async with looking(server) as person:
         await on(person, "run7")
         await person.press("P")
@@ -50,7 +50,12 @@ async def test_pause_with_what_runs(server: FakeServer) -> None:
 @pytest.mark.parametrize(
     ("key", "question", "endpoint", "said"),
     [
-        ("t", "Run 2,954 failed tasks of batch run7 again?", "retry_batch", "2,954 tasks to run again"),
+        (
+            "t",
+            "Run 2,954 failed tasks of batch run7 again?",
+            "retry_batch",
+            "2,954 tasks to run again",
+        ),
         ("x", "Cancel 16,567 open tasks of batch run7?", "cancel_batch", "16,567 tasks cancelled"),
         ("X", "Kill 320 active tasks of batch run7?", "signal_batch", "320 tasks killed"),
     ],
@@ -78,7 +83,7 @@ async def test_acts_that_ask_first(
     ("letter", "signal"), [("p", Signal.PAUSE), ("r", Signal.RESUME), ("t", Signal.TERM)]
 )
 async def test_signals(server: FakeServer, letter: str, signal: Signal) -> None:
-    """s offers the signals; one that ends tasks asks once more."""
+    """Key s offers the signals; one that ends tasks asks once more."""
     async with looking(server) as person:
         await on(person, "run7")
         await person.press("s")
@@ -155,7 +160,7 @@ async def test_ways_on(server: FakeServer) -> None:
 
 async def test_a_refusal_is_told_with_its_reason(server: FakeServer) -> None:
     """What the server refuses is said in its own words, and nothing else changes."""
-    server.refusals["update_batch"] = Refusal(409, "conflict", "the moon is in the way")
+    server.refusals["update_batch"] = RefusalError(409, "conflict", "the moon is in the way")
     async with looking(server) as person:
         await on(person, "run7")
         await person.press("p")

@@ -66,7 +66,10 @@ class Reality:
 
     def changes(self, steps: list[dict[str, Any]], seen: int) -> Changes:
         """One frame for several steps, as the server coalesces them."""
-        named = {kind: {s["name"] for s in steps if s["what"] == kind} for kind in ("batch", "worker", "job")}
+        named = {
+            kind: {s["name"] for s in steps if s["what"] == kind}
+            for kind in ("batch", "worker", "job")
+        }
 
         def there(kind: str, all_: dict[Any, Any]) -> list[Any]:
             return [all_[name] for name in sorted(named[kind]) if name in all_]
@@ -156,7 +159,9 @@ def test_a_frame_twice_is_a_frame_once(story: list[tuple[str, int, bool]]) -> No
     steps = [reality.step(what, number) for what, number, _ in story]
     frame = reality.changes(steps, 0)
     store.take(frame, 1.0)
-    once = Store(**{name: getattr(store, name) for name in ("server", "batches", "workers", "jobs")})
+    once = Store(
+        **{name: getattr(store, name) for name in ("server", "batches", "workers", "jobs")}
+    )
     events, history = list(store.events), dict(store.history)
     store.take(frame, 2.0)
     assert (store.batches, store.workers, store.jobs) == (once.batches, once.workers, once.jobs)
@@ -206,7 +211,9 @@ def test_only_watched_tasks_are_kept() -> None:
     world = worlds.make()
     store = Store()
     store.take(world.snapshot(), 0.0)
-    watched = [{"id": number, "task": world.tasks[number], "execution": None} for number in (1, 2, 3)]
+    watched = [
+        {"id": number, "task": world.tasks[number], "execution": None} for number in (1, 2, 3)
+    ]
     store.take(world.changes(watched=watched), 1.0)
     store.watch_only([2, 9])
     assert set(store.watched) == {2}
@@ -217,7 +224,12 @@ def test_remembers_since_when_settings_are_not_applied() -> None:
     store = Store()
     late = worlds.worker(1, "w", settings=WorkerSettings(version=5), applied=4)
     gone = worlds.worker(2, "v", status=WorkerStatus.OFFLINE, applied=1)
-    store.take(Snapshot(server=server(0), batches=[], workers=[late, gone], jobs=[], events=[], history=[]), 3.0)
+    store.take(
+        Snapshot(
+            server=server(0), batches=[], workers=[late, gone], jobs=[], events=[], history=[]
+        ),
+        3.0,
+    )
     store.take(Changes(server=server(1)), 9.0)
     assert store.unapplied == {"w": 3.0}
     obeys = late.model_copy(update={"applied": 5})

@@ -37,7 +37,11 @@ class Server:
             listed = [row for row in listed if (row < after if falls else row > after)]
         limit = ask.limit
         if self.hungry:
-            if listed and listed[0] % 7 == 3 and (ask.after is None or int(ask.after) != listed[0] + (1 if falls else -1)):
+            if (
+                listed
+                and listed[0] % 7 == 3
+                and (ask.after is None or int(ask.after) != listed[0] + (1 if falls else -1))
+            ):
                 return [], str(listed[0] + (1 if falls else -1))
             limit = min(limit, 9)
         page = listed[:limit]

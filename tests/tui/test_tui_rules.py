@@ -126,7 +126,10 @@ def test_a_single_task_makes_a_bar(store: Store) -> None:
         (
             "status:act,pend batch:run7 worker:vm-1 x",
             TaskQuery(
-                statuses=(TaskStatus.ACTIVE, TaskStatus.PENDING), batch="run7", worker="vm-1", text="x"
+                statuses=(TaskStatus.ACTIVE, TaskStatus.PENDING),
+                batch="run7",
+                worker="vm-1",
+                text="x",
             ),
         ),
         ('name:"sample 12"', TaskQuery(name="sample 12")),
@@ -207,7 +210,9 @@ def test_numbers_grow_along_the_list(sort: str, turned: bool) -> None:
 
 def test_cursors_are_the_servers() -> None:
     """A cursor made here is what the server makes of the same row."""
-    view = worlds.task(7, TaskStatus.PENDING, priority=5, changed_at=worlds.NOW + timedelta(microseconds=3))
+    view = worlds.task(
+        7, TaskStatus.PENDING, priority=5, changed_at=worlds.NOW + timedelta(microseconds=3)
+    )
     row = tasks.TaskRow.of(view)
     micros = int(worlds.NOW.timestamp()) * 1_000_000 + 3
     assert tasks.order("id", oldest_first=False).cursor(row) == "7"

@@ -42,7 +42,14 @@ def test_a_progress_bar_shows_its_last_state() -> None:
 
 @pytest.mark.parametrize(
     ("amount", "shown"),
-    [(0, "0"), (999, "999"), (1_000, "1.0k"), (12_345, "12.3k"), (1_234_567, "1.2M"), (2e9, "2.0G")],
+    [
+        (0, "0"),
+        (999, "999"),
+        (1_000, "1.0k"),
+        (12_345, "12.3k"),
+        (1_234_567, "1.2M"),
+        (2e9, "2.0G"),
+    ],
 )
 def test_short(amount: float, shown: str) -> None:
     """A large count fits into five cells."""
@@ -52,7 +59,14 @@ def test_short(amount: float, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "shown"),
-    [(0.04, "0.0 s"), (9.96, "10.0 s"), (42, "42 s"), (185, "3m 05s"), (7_800, "2h 10m"), (356_400, "4d 3h")],
+    [
+        (0.04, "0.0 s"),
+        (9.96, "10.0 s"),
+        (42, "42 s"),
+        (185, "3m 05s"),
+        (7_800, "2h 10m"),
+        (356_400, "4d 3h"),
+    ],
 )
 def test_duration(seconds: float, shown: str) -> None:
     """A duration is said with the two units that matter."""

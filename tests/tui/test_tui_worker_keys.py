@@ -42,7 +42,7 @@ async def test_concurrency_from_key_to_effect(server: FakeServer) -> None:
 
 
 async def test_prefetch_and_undo(server: FakeServer) -> None:
-    """> and < turn the prefetch; u puts back what it was."""
+    """Keys > and < turn the prefetch; u puts back what it was."""
     async with looking(server) as person:
         await on(person, "vm-02")
         await person.press("greater_than_sign", "greater_than_sign", "less_than_sign")
@@ -54,7 +54,7 @@ async def test_prefetch_and_undo(server: FakeServer) -> None:
 
 @pytest.mark.parametrize(("key", "knob"), [("p", "paused"), ("D", "draining")])
 async def test_switches(server: FakeServer, key: str, knob: str) -> None:
-    """p pauses and D drains; the same key takes it back."""
+    """Key p pauses and D drains; the same key takes it back."""
     async with looking(server) as person:
         await on(person, "vm-04")
         await person.press(key)
@@ -80,7 +80,7 @@ async def test_several_workers_at_once(server: FakeServer) -> None:
 
 
 async def test_move_to_another_batch(server: FakeServer) -> None:
-    """b asks where to; a name that cannot be is not taken."""
+    """Key b asks where to; a name that cannot be is not taken."""
     async with looking(server) as person:
         await on(person, "vm-24")
         await person.press("b")
@@ -98,10 +98,15 @@ async def test_move_to_another_batch(server: FakeServer) -> None:
 
 @pytest.mark.parametrize(
     ("letter", "what"),
-    [("r", ["resources"]), ("i", ["images"]), ("f", ["failed"]), ("a", ["resources", "images", "failed"])],
+    [
+        ("r", ["resources"]),
+        ("i", ["images"]),
+        ("f", ["failed"]),
+        ("a", ["resources", "images", "failed"]),
+    ],
 )
 async def test_clean(server: FakeServer, letter: str, what: list[str]) -> None:
-    """c offers what to throw away."""
+    """Key c offers what to throw away."""
     async with looking(server) as person:
         await on(person, "vm-01")
         await person.press("c")
@@ -112,7 +117,7 @@ async def test_clean(server: FakeServer, letter: str, what: list[str]) -> None:
 
 
 async def test_forget_only_what_is_offline(server: FakeServer) -> None:
-    """f forgets a worker that is offline, and says what becomes of what it held."""
+    """Key f forgets a worker that is offline, and says what becomes of what it held."""
     async with looking(server) as person:
         await on(person, "vm-01")
         await person.press("f")
@@ -128,7 +133,7 @@ async def test_forget_only_what_is_offline(server: FakeServer) -> None:
 
 
 async def test_release(server: FakeServer) -> None:
-    """d drains workers and gives their machines back, as jobs."""
+    """Key d drains workers and gives their machines back, as jobs."""
     async with looking(server) as person:
         await on(person, "vm-01")
         await person.press("d")

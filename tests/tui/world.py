@@ -1,14 +1,28 @@
 """A small world that never changes by itself: batches, workers, tasks, jobs, events, a history."""
 
-import math
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+
+import scenery
+from things import (
+    EXIT,
+    GIB,
+    MIB,
+    NOW,
+    OOM,
+    STDERR,
+    STDOUT,
+    VERSION,
+    ago,
+    batch,
+    execution,
+    task,
+    worker,
+)
 
 from pytq.schema import limits
-from pytq.schema.recruit import Flavor, JobKind, JobStatus, JobView, ProviderView
-from pytq.schema.states import Cause, Outcome, Phase, RunWhen, Scope, TaskStatus, WorkerStatus
+from pytq.schema.recruit import JobView, ProviderView
+from pytq.schema.states import Cause, Outcome, Phase, TaskStatus, WorkerStatus
 from pytq.schema.stream import Changes, Point, Snapshot
-from pytq.schema.tasks import Mount, Output, Request, Step, TaskSpec, Timeouts
 from pytq.schema.views import (
     BatchView,
     Counts,
@@ -16,7 +30,6 @@ from pytq.schema.views import (
     EventView,
     ExecutionView,
     FailureView,
-    Load,
     Reason,
     ResourceView,
     ServerInfo,
@@ -26,15 +39,6 @@ from pytq.schema.views import (
     WorkerSettings,
     WorkerView,
 )
-
-NOW = datetime(2026, 11, 23, 14, 31, 9, tzinfo=UTC)
-GIB = 1024**3
-MIB = 1024**2
-VERSION = "0.3.0"
-
-
-def ago(**by: float) -> datetime:
-    return NOW - timedelta(**by)
 
 
 @dataclass
@@ -57,8 +61,8 @@ class World:
     @property
     def counts(self) -> Counts:
         sums = Counts().model_dump()
-        for batch in self.batches.values():
-            for status, amount in batch.counts.model_dump().items():
+        for view in self.batches.values():
+            for status, amount in view.counts.model_dump().items():
                 sums[status] += amount
         return Counts(**sums)
 
@@ -89,152 +93,6 @@ class World:
 
     def changes(self, **parts: object) -> Changes:
         return Changes.model_validate({"server": self.server, **parts}, strict=False)
-
-
-def batch(name: str, **counts: int) -> BatchView:
-    paused = bool(counts.pop("paused", 0))
-    workers = counts.pop("workers", 0)
-    return BatchView(
-        name=name, paused=paused, created_at=ago(days=2), counts=Counts(**counts), workers=workers
-    )
-
-
-def worker(number: int, name: str, batch_: str = "run7", **more: object) -> WorkerView:
-    load = more.pop("load", None) or Load(
-        load=15.2 + number % 5,
-        cpu=92.0 - number % 7,
-        iowait=float(number % 4),
-        memory=61.0 + number % 9,
-        swap=0.0,
-        disk_free=(180 + number) * GIB,
-        disks=[
-            Disk(path="/", free=21 * GIB, total=40 * GIB),
-            Disk(path="/scratch", free=(180 + number) * GIB, total=400 * GIB),
-        ],
-        received=(30 + number) * MIB,
-        sent=3 * MIB,
-        read=12 * MIB,
-        written=55 * MIB,
-    )
-    settings = more.pop("settings", None) or WorkerSettings(
-        version=3, batch=batch_, concurrency=16, prefetch=1
-    )
-    return WorkerView.model_validate(
-        {
-            "id": number,
-            "name": name,
-            "hostname": f"{name}.internal",
-            "status": WorkerStatus.ONLINE,
-            "settings": settings,
-            "applied": settings.version,  # type: ignore[attr-defined]
-            "version": VERSION,
-            "cpus": 16,
-            "memory": 64 * GIB,
-            "containers": True,
-            "open": 17,
-            "downloading": 1,
-            "ready": 0,
-            "running": 16,
-            "uploading": 0,
-            "load": load,
-            "created_at": ago(days=1),
-            "seen_at": ago(seconds=2),
-            **more,
-        },
-        strict=False,
-    )
-
-
-def task(number: int, status: TaskStatus, **more: object) -> TaskView:
-    run = f"SRR{890900 + number}"
-    spec = more.pop("spec", None) or TaskSpec(
-        steps=[
-            Step(
-                command=["pipeline.sh", "-e", "-c", "/input", run],
-                container="registry.example.org/biomscope:0.8.1",
-            )
-        ],
-        mounts=[
-            Mount(source=f"run+fastq://{run}/", path="/input", directory=True),
-            Mount(
-                source="s3://database/kraken.tar.gz|untar",
-                path="/resource/kraken",
-                directory=True,
-                scope=Scope.WORKER,
-            ),
-        ],
-        outputs=[Output(path="/output", destination=f"s3://results/run7/{run}/", directory=True)],
-        request=Request(cpus=4, memory=16 * GIB),
-        timeouts=Timeouts(run=14_400),
-    )
-    return TaskView.model_validate(
-        {
-            "id": number,
-            "name": f"align {run}",
-            "batch": "run7",
-            "status": status,
-            "priority": 0,
-            "retries": 2,
-            "failures": 0,
-            "losses": 0,
-            "attempt": 0,
-            "run_when": RunWhen.SUCCEEDED,
-            "requirements": [],
-            "tags": {},
-            "reason": None,
-            "created_at": ago(hours=5),
-            "changed_at": ago(minutes=number % 50 + 1),
-            "spec": spec,
-            **more,
-        },
-        strict=False,
-    )
-
-
-def execution(number: int, attempt: int = 1, **more: object) -> ExecutionView:
-    return ExecutionView.model_validate(
-        {
-            "id": f"{number}.{attempt}",
-            "task": number,
-            "attempt": attempt,
-            "worker": f"vm-{number % 24 + 1:02}",
-            "phase": Phase.RUNNING,
-            "outcome": None,
-            "reason": None,
-            "exit_code": None,
-            "paused": False,
-            "stop_wanted": None,
-            "assigned_at": ago(minutes=12),
-            "downloading_at": ago(minutes=12),
-            "ready_at": ago(minutes=9.5),
-            "running_at": ago(minutes=9, seconds=20 - number % 20),
-            "uploading_at": None,
-            "ended_at": None,
-            "cpu_seconds": None,
-            "memory": None,
-            "stdout_bytes": 0,
-            "stderr_bytes": 0,
-            "staging": None,
-            **more,
-        },
-        strict=False,
-    )
-
-
-OOM = Reason(cause=Cause.OOM, detail="the kernel ended it: more than 16.0 GiB of memory")
-EXIT = Reason(cause=Cause.EXIT, detail="kraken2: database /resource/kraken/hash.k2d is truncated")
-STDOUT = "".join(
-    f"[{minute:02}:{second:02}] classified {minute * 60 + second:>4},000 reads of SRR890911\n"
-    for minute in range(9)
-    for second in range(0, 60, 20)
-).encode()
-STDERR = (
-    b"Loading database information...\n"
-    b"\x1b[33mwarning\x1b[0m: hash table smaller than its header says\n"
-    b"kraken2: error reading in hash table\n"
-    b"classify: unable to mmap /resource/kraken/hash.k2d: Invalid argument\n"
-    b"pipeline.sh: line 88: [[: kraken2 failed with [code 3]\n"
-)
 
 
 def _tasks(world: World) -> None:
@@ -426,184 +284,18 @@ def _change(world: World, name: str, **fields: object) -> None:
     world.workers[name] = world.workers[name].model_copy(update=fields)
 
 
-def _jobs(world: World) -> None:
-    def job(
-        number: int,
-        status: JobStatus,
-        title: str,
-        progress: float,
-        detail: str = "",
-        **more: object,
-    ) -> None:
-        world.jobs[number] = JobView.model_validate(
-            {
-                "id": number,
-                "kind": JobKind.RECRUIT,
-                "status": status,
-                "title": title,
-                "progress": progress,
-                "detail": detail,
-                "batch": "run7",
-                "workers": [],
-                "created_at": ago(minutes=60 - number * 8),
-                "started_at": ago(minutes=60 - number * 8),
-                "ended_at": ago(minutes=55 - number * 8),
-                **more,
-            },
-            strict=False,
-        )
-
-    job(1, JobStatus.SUCCEEDED, "recruit 20 of ovh/b3-64 into run7", 1.0, "20 workers are there")
-    job(
-        2,
-        JobStatus.SUCCEEDED,
-        "recruit 3 of ovh/c3-32 into assembly",
-        1.0,
-        "3 workers are there",
-        batch="assembly",
-    )
-    job(
-        3,
-        JobStatus.FAILED,
-        "recruit 8 of ovh/b3-256 into run7",
-        0.4,
-        "quota: 512 of 512 cores of GRA11 are in use",
-    )
-    job(
-        4,
-        JobStatus.CANCELLED,
-        "recruit 100 of local/here into default",
-        0.0,
-        "cancelled by local",
-        batch="default",
-    )
-    job(
-        5,
-        JobStatus.RUNNING,
-        "recruit 4 of ovh/b3-64 into run7",
-        0.6,
-        "2 of 4 machines answer ssh",
-        ended_at=None,
-        workers=["vm-25", "vm-26"],
-    )
-    job(
-        6,
-        JobStatus.RUNNING,
-        "release vm-15",
-        0.2,
-        "5 tasks still run there",
-        kind=JobKind.RELEASE,
-        ended_at=None,
-        workers=["vm-15"],
-    )
-    world.logs[6] = "14:19:09 draining vm-15\n14:19:09 16 tasks still run there\n"
-    world.logs[5] = "".join(
-        f"14:{20 + step:02}:0{step % 10} {said}\n"
-        for step, said in enumerate(
-            [
-                "asking ovh for 4 machines of b3-64 in GRA11",
-                "vm-25 is building",
-                "vm-26 is building",
-                "vm-27 is building",
-                "vm-28 is building",
-                "vm-25 answers ssh at 10.0.3.25",
-                "vm-26 answers ssh at 10.0.3.26",
-                "TASK [docker : install docker] \x1b[32mok\x1b[0m: [vm-25]",
-                "TASK [docker : install docker] \x1b[33mchanged\x1b[0m: [vm-26]",
-            ]
-        )
-    )
-
-
-def _events(world: World) -> None:
-    told = (
-        ("task.failed", 388, None, "vm-05", EXIT.detail),
-        ("task.succeeded", 262, None, "vm-09", None),
-        ("worker.tuned", None, None, "vm-18", "concurrency 16 to 20, prefetch 1 to 2"),
-        ("worker.offline", None, None, "vm-07", "silent for 30 s"),
-        ("batch.paused", None, "thumbnails", None, None),
-        ("task.retried", 301, "run7", None, "by hand"),
-        ("worker.draining", None, None, "vm-15", None),
-        ("tasks.submitted", None, "qc-2026", None, "96 tasks"),
-    )
-    for number in range(64):
-        kind, task_, batch_, worker_, detail = told[number % len(told)]
-        world.events.append(
-            EventView(
-                id=number + 1,
-                at=ago(seconds=(64 - number) * 17),
-                kind=kind,
-                actor="ada" if number % 3 else "server",
-                task=None if task_ is None else task_ - number // len(told),
-                attempt=3 if kind == "task.failed" else None,
-                batch=batch_,
-                worker=worker_,
-                detail=detail,
-            )
-        )
-
-
-def _history(world: World) -> None:
-    begin = int(NOW.timestamp()) // limits.HISTORY_STEP * limits.HISTORY_STEP
-    for step in range(719, -1, -1):
-        at = begin - step * limits.HISTORY_STEP
-        wave = 30 + 14 * math.sin(at / 290) + 6 * math.sin(at / 71)
-        failed = 2 if step % 97 == 13 else 1 if step % 41 == 7 else 0
-        world.history.append(
-            Point(
-                at=at,
-                submitted=40,
-                started=round(wave),
-                succeeded=round(wave) if step > 40 else round(wave * 0.8),
-                failed=failed,
-            )
-        )
-
-
-def _providers(world: World) -> None:
-    flavors = [
-        Flavor(
-            name=f"{kind}-{size}",
-            region=region,
-            cpus=size // ratio,
-            memory=size * GIB,
-            disk=disk * GIB,
-            gpus=gpus,
-            price=price * size,
-            available=left,
-        )
-        for region in ("GRA11", "SBG5")
-        for kind, size, ratio, disk, gpus, price, left in (
-            ("b3", 32, 4, 200, 0, 0.0069, 40),
-            ("b3", 64, 4, 400, 0, 0.0069, 12),
-            ("b3", 256, 4, 400, 0, 0.0069, 0),
-            ("c3", 32, 2, 200, 0, 0.0095, 16),
-            ("l4", 90, 4, 400, 1, 0.0083, 3),
-        )
-    ]
-    world.providers = [
-        ProviderView(name="ovh", regions=["GRA11", "SBG5"], flavors=flavors, currency="EUR"),
-        ProviderView(
-            name="local",
-            regions=["here"],
-            flavors=[
-                Flavor(
-                    name="process",
-                    region="here",
-                    cpus=16,
-                    memory=64 * GIB,
-                    disk=900 * GIB,
-                    price=0.0,
-                )
-            ],
-        ),
-    ]
-
-
 def make() -> World:
     """The world that the pictures show."""
     world = World()
-    for part in (_tasks, _batches, _workers, _jobs, _events, _history, _providers):
+    for part in (
+        _tasks,
+        _batches,
+        _workers,
+        scenery.jobs,
+        scenery.events,
+        scenery.history,
+        scenery.providers,
+    ):
         part(world)
     return world
 
@@ -611,5 +303,5 @@ def make() -> World:
 def empty() -> World:
     """A server on its first day."""
     world = World()
-    _providers(world)
+    scenery.providers(world)
     return world

@@ -170,7 +170,7 @@ def _listed(store: Store, width: int, columns: int) -> list[Line]:
         spans: list[Span] = []
         for name in names[row::rows]:
             spans += [*_worker_line(store.workers[name], room), Span("  ")]
-        made.append(tuple(spans))
+        made.append(tuple(spans[:-1]))
     return made
 
 
@@ -179,7 +179,7 @@ def _worker_line(worker: WorkerView, room: int) -> list[Span]:
     look = looks.WORKER[worker.status]
     slots = worker.settings.concurrency
     said = f" {worker.running:>3}/{slots:<3}"
-    bar = max(4, room - _NAME - len(said) - 3)
+    bar = max(4, room - _NAME - len(said) - 2)
     share = min(1.0, worker.running / max(1, slots))
     name = words.clean(worker.name)
     return [

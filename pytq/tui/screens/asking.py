@@ -24,7 +24,7 @@ class Ask(ModalScreen[T], Generic[T]):
         align: center middle;
         background: $background 60%;
         #box {
-            width: 64; max-width: 94%; height: auto; max-height: 90%;
+            width: 72; max-width: 94%; height: auto; max-height: 90%;
             background: $surface; border: round $primary; padding: 1 2;
         }
         &.-grave #box { border: round $error; }
@@ -36,7 +36,7 @@ class Ask(ModalScreen[T], Generic[T]):
         Input { margin-top: 1; border: round $edge; background: $surface; }
         Input:focus { border: round $primary; }
         OptionList { margin-top: 1; height: auto; max-height: 14; border: none;
-                     background: $surface; padding: 0; }
+                     background: $surface; padding: 0; &:focus { border: none; } }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -9,7 +9,7 @@ from pytq.tui.columns import Column
 
 COLUMNS: Final = (
     Column("at", "TIME", 8),
-    Column("kind", "WHAT", 18, flex=1, most=26),
+    Column("kind", "WHAT", 11, flex=1, most=20),
     Column("about", "ABOUT", 14, flex=1, most=30),
     Column("detail", "DETAIL", 14, rank=1, flex=4),
     Column("worker", "WORKER", 12, rank=3, flex=1, most=24),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from pytq.tui.cells import Cell, Row
 from pytq.tui.columns import Column
@@ -24,6 +24,18 @@ class Order(NamedTuple):
 
     column: str
     turned: bool = False
+
+
+class Rows(Protocol):
+    """Where a table's rows come from."""
+
+    total: int
+
+    def row(self, index: int) -> Row | None:
+        """The row at a place; None while it is on its way."""
+
+    def find(self, key: str | int) -> int | None:
+        """Where the row of that key is, as far as is known."""
 
 
 class ListedRows:

@@ -1,10 +1,8 @@
 """A table that is as quick with a million rows as with ten: it draws what is visible, no more."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final
 
-from rich.segment import Segment
-from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
@@ -12,49 +10,19 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from pytq.tui.cells import Line, Row, Span
-from pytq.tui.columns import Column, fit, gap
-from pytq.tui.tables.listing import ListedRows, Order
-from pytq.tui.widgets.painting import COMPONENTS, Palette, css
+from pytq.tui.cells import Line, Row
+from pytq.tui.columns import Column
+from pytq.tui.tables.listing import ListedRows, Order, Rows
+from pytq.tui.widgets.rowpainter import CSS, LOOKS, Places, RowPainter, State
 
-_GUTTER: Final = 2
 _DOUBLE: Final = 2
-_UNDERLINED: Final = Style(underline=True)  # where there is no room for an arrow
-_LOADING: Final[Line] = (Span("…", "dim"),)
-
-
-class Rows(Protocol):
-    """Where a table's rows come from."""
-
-    total: int
-
-    def row(self, index: int) -> Row | None:
-        """The row at a place; None while it is on its way."""
-
-    def find(self, key: str | int) -> int | None:
-        """Where the row of that key is, as far as is known."""
 
 
 class Table(ScrollView, can_focus=True):
     """A table: a cursor that stays on its row, marks, columns that go where room is short."""
 
-    DEFAULT_CSS = """
-    Table {
-        height: 1fr;
-        overflow-x: hidden;
-        overflow-y: auto;
-        scrollbar-size-vertical: 1;
-        & > .table--header { color: $dim; text-style: bold; }
-        & > .table--ordered { color: $primary; text-style: bold; }
-        & > .table--cursor { background: $cursor; text-style: bold; }
-        & > .table--resting { background: $panel; }
-        & > .table--marked { background: $accent 18%; }
-    }
-    """ + css("Table")
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        *COMPONENTS,
-        *("table--header", "table--ordered", "table--cursor", "table--resting", "table--marked"),
-    }
+    DEFAULT_CSS = CSS
+    COMPONENT_CLASSES: ClassVar[set[str]] = {*LOOKS}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "open", tooltip="open what the cursor is on"),
         Binding("up,k", "move(-1)", "up", show=False, tooltip="one row up"),
@@ -118,16 +86,27 @@ class Table(ScrollView, can_focus=True):
         self.marks: set[str | int] = set()
         self.order: Order | None = None
         self.cursor = 0
-        self.empty: Sequence[Line] = ()
+        self._empty: Sequence[Line] = ()
         self._source: Rows = ListedRows.of(())
         self._key: str | int | None = None
         self._drawn: dict[int, Row | None] = {}
-        self._placed = fit(columns, 80)
-        self._gap = 1
-        self._palette: Palette | None = None
+        self._places = Places(columns, 80)
+        self._painter: RowPainter | None = None
         self._looked = (-1, -1)
 
     # --- rows
+
+    @property
+    def empty(self) -> Sequence[Line]:
+        """What the table says while it has no rows."""
+        return self._empty
+
+    @empty.setter
+    def empty(self, lines: Sequence[Line]) -> None:
+        if lines != self._empty:
+            self._empty = lines
+            if not self._source.total:
+                self.refresh()
 
     @property
     def rows(self) -> Rows:
@@ -295,9 +274,9 @@ class Table(ScrollView, can_focus=True):
         if offset is None:
             return
         if offset.y < self._header:
-            column = self._column_at(offset.x)
+            column = self._places.at(offset.x)
             if column is not None:
-                self.post_message(self.Reordered(self, column))
+                self.post_message(self.Reordered(self, self.columns[column].key))
             return
         index = self.scroll_offset.y + offset.y - self._header
         if index < self._source.total:
@@ -305,20 +284,12 @@ class Table(ScrollView, can_focus=True):
             if event.chain == _DOUBLE:
                 self.action_open()
 
-    def _column_at(self, x: int) -> str | None:
-        left = _GUTTER
-        for index, width in self._placed:
-            if left <= x < left + width + self._gap:
-                return self.columns[index].key
-            left += width + self._gap
-        return None
-
     # --- painting
 
     def notify_style_update(self) -> None:
         """The theme has changed."""
         super().notify_style_update()
-        self._palette = None
+        self._painter = None
 
     def on_resize(self, _event: events.Resize) -> None:
         """Choose the columns anew."""
@@ -326,9 +297,7 @@ class Table(ScrollView, can_focus=True):
         self._say_looked()
 
     def _fit(self) -> None:
-        width = self.scrollable_content_region.width
-        self._gap = gap(width)
-        self._placed = fit(self.columns, width - _GUTTER)
+        self._places = Places(self.columns, self.scrollable_content_region.width)
         self.refresh()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
@@ -347,64 +316,21 @@ class Table(ScrollView, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """Paint one line."""
-        palette = self._palette = self._palette or Palette(self)
+        painter = self._painter = self._painter or RowPainter(self)
         width = self.size.width
         if y < self._header:
-            return self._titles(palette, width)
-        if not self._source.total:
-            return self._nothing(palette, y - self._header, width)
+            return painter.titles(self.columns, self._places, self.order, width)
         index = self.scroll_offset.y + y - self._header
-        if index >= self._source.total:
-            return Strip.blank(width, palette.base)
-        row = self._source.row(index)
+        row = self._source.row(index) if index < self._source.total else None
         self._drawn[index] = row
-        return self._row(palette, index, row, width)
-
-    def _titles(self, palette: Palette, width: int) -> Strip:
-        plain = self.get_component_rich_style("table--header")
-        ordered = self.get_component_rich_style("table--ordered")
-        made = [Segment(" " * _GUTTER, plain)]
-        for index, size in self._placed:
-            column = self.columns[index]
-            here = self.order is not None and self.order.column == column.key
-            arrow = ("▲" if self.order and self.order.turned else "▼") if here else ""
-            fits = len(column.title) < size
-            title = column.title + arrow * fits
-            title = title.rjust(size) if column.right else title.ljust(size)
-            style = plain if not here else ordered if fits else ordered + _UNDERLINED
-            made += [Segment(title, style), Segment(" " * self._gap, plain)]
-        return Strip(made).adjust_cell_length(width, palette.base)
-
-    def _nothing(self, palette: Palette, y: int, width: int) -> Strip:
-        """What an empty table says, in its middle."""
-        y -= max(0, (self._page - len(self.empty)) // 3)
-        if not 0 <= y < len(self.empty):
-            return Strip.blank(width, palette.base)
-        line = self.empty[y]
-        room = max(0, width - sum(len(span.text) for span in line)) // 2
-        return palette.strip((Span(" " * room), *line), width)
-
-    def _row(self, palette: Palette, index: int, row: Row | None, width: int) -> Strip:
-        base, gutter = self._row_style(palette, index, row)
-        made = palette.segments(gutter, _GUTTER, base)
-        if row is None:
-            made += palette.segments(_LOADING, max(0, width - _GUTTER), base)
-            return Strip(made, width)
-        for column, size in self._placed:
-            made += palette.segments(
-                row.cells[column], size, base, right=self.columns[column].right
-            )
-            made.append(Segment(" " * self._gap, base))
-        return Strip(made).adjust_cell_length(width, base)
-
-    def _row_style(self, palette: Palette, index: int, row: Row | None) -> tuple[Style, Line]:
-        marked = row is not None and row.key in self.marks
-        base, glyph = palette.base, " "
-        if marked:
-            base += self.get_component_rich_style("table--marked", partial=True)
-            glyph = "◆"
-        if index == self.cursor:
-            name = "table--cursor" if self.has_focus else "table--resting"
-            base += self.get_component_rich_style(name, partial=True)
-            glyph = "◆" if marked else "▌"
-        return base, (Span(glyph, "accent" if marked else "title"),)
+        if not self._source.total:
+            y -= self._header + max(0, (self._page - len(self._empty)) // 3)
+            return painter.middle(self._empty[y] if 0 <= y < len(self._empty) else (), width)
+        if index >= self._source.total:
+            return painter.middle((), width)
+        state = State(
+            at_cursor=index == self.cursor,
+            lively=self.has_focus,
+            marked=row is not None and row.key in self.marks,
+        )
+        return painter.row(self.columns, self._places, row, state, width)

@@ -1,0 +1,119 @@
+"""How the lines of a table are painted."""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.strip import Strip
+from textual.widget import Widget
+
+from pytq.tui.cells import Line, Row, Span
+from pytq.tui.columns import Column, fit, gap
+from pytq.tui.tables.listing import Order
+from pytq.tui.widgets.painting import COMPONENTS, Palette, css
+
+_GUTTER: Final = 2
+_UNDERLINED: Final = Style(underline=True)  # where there is no room for an arrow
+_LOADING: Final[Line] = (Span("…", "dim"),)
+_OWN: Final = tuple(
+    f"table--{name}" for name in ("header", "ordered", "cursor", "resting", "marked")
+)
+LOOKS: Final = COMPONENTS.union(_OWN)
+CSS: Final = """
+Table {
+    height: 1fr;
+    overflow-x: hidden;
+    overflow-y: auto;
+    scrollbar-size-vertical: 1;
+    & > .table--header { color: $dim; text-style: bold; }
+    & > .table--ordered { color: $primary; text-style: bold; }
+    & > .table--cursor { background: $cursor; text-style: bold; }
+    & > .table--resting { background: $panel; }
+    & > .table--marked { background: $accent 18%; }
+}
+""" + css("Table")
+
+
+class State(NamedTuple):
+    """What is special about a row."""
+
+    at_cursor: bool
+    lively: bool  # the table has the keys
+    marked: bool
+
+
+class Places:
+    """Where the columns are, in a table of some width."""
+
+    def __init__(self, columns: Sequence[Column], width: int) -> None:
+        self.gap = gap(width)
+        self.placed = fit(columns, width - _GUTTER)
+
+    def at(self, x: int) -> int | None:
+        """Which column is there."""
+        left = _GUTTER
+        for column, width in self.placed:
+            if left <= x < left + width + self.gap:
+                return column
+            left += width + self.gap
+        return None
+
+
+class RowPainter:
+    """Paints with the theme's styles of one table."""
+
+    def __init__(self, table: Widget) -> None:
+        self._palette = Palette(table)
+        self._titles = table.get_component_rich_style("table--header")
+        self._ordered = table.get_component_rich_style("table--ordered")
+        self._partial = {
+            name: table.get_component_rich_style(f"table--{name}", partial=True)
+            for name in ("cursor", "resting", "marked")
+        }
+
+    def titles(
+        self, columns: Sequence[Column], places: Places, order: Order | None, width: int
+    ) -> Strip:
+        """The line of titles; the one that the table is ordered by stands out."""
+        made = [Segment(" " * _GUTTER, self._titles)]
+        for index, size in places.placed:
+            column, style, title = columns[index], self._titles, columns[index].title
+            if order is not None and order.column == column.key:
+                fits = len(title) < size
+                title += ("▲" if order.turned else "▼") * fits
+                style = self._ordered if fits else self._ordered + _UNDERLINED
+            title = title.rjust(size) if column.right else title.ljust(size)
+            made += [Segment(title, style), Segment(" " * places.gap, self._titles)]
+        return Strip(made).adjust_cell_length(width, self._palette.base)
+
+    def middle(self, line: Line, width: int) -> Strip:
+        """A line in the middle of a table without rows."""
+        room = max(0, width - sum(len(span.text) for span in line)) // 2
+        return self._palette.strip((Span(" " * room), *line), width)
+
+    def row(
+        self, columns: Sequence[Column], places: Places, row: Row | None, state: State, width: int
+    ) -> Strip:
+        """A row; None is one that is on its way."""
+        base, gutter = self._looks(state)
+        made = self._palette.segments(gutter, _GUTTER, base)
+        if row is None:
+            made += self._palette.segments(_LOADING, max(0, width - _GUTTER), base)
+            return Strip(made, width)
+        between = Segment(" " * places.gap, base)
+        for column, size in places.placed:
+            cell, right = row.cells[column], columns[column].right
+            made += self._palette.segments(cell, size, base, right=right)
+            made.append(between)
+        return Strip(made).adjust_cell_length(width, base)
+
+    def _looks(self, state: State) -> tuple[Style, Line]:
+        base = self._palette.base
+        if state.marked:
+            base += self._partial["marked"]
+        if state.at_cursor:
+            base += self._partial["cursor" if state.lively else "resting"]
+        if state.marked:
+            return base, (Span("◆", "accent"),)
+        return base, (Span("▌" if state.at_cursor else " ", "title"),)
