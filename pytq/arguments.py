@@ -9,7 +9,7 @@ from pydantic_core import to_json
 
 from pytq.schema import limits
 from pytq.schema.problems import InvalidError
-from pytq.schema.tasks import TaskSubmit, core_of
+from pytq.schema.tasks import SugarError, TaskSubmit, core_of
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -121,10 +121,8 @@ def wish_of(fields: dict[str, Any]) -> Wish:
     submit = model_of(TaskSubmit, task)
     try:
         core_of(submit)
-    except ValidationError as error:
-        raise told(error) from error
-    except ValueError as error:
-        raise InvalidError(str(error)) from error
+    except SugarError as error:
+        raise InvalidError(f"{error.field}: {error}", field=error.field) from error
     return Wish(submit, requires)
 
 

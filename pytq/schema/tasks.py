@@ -6,7 +6,7 @@
 
 from typing import Annotated, Any, Final, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from pytq.schema import limits, uris
 from pytq.schema.states import RunWhen, Scope
@@ -211,20 +211,31 @@ def _check_command(command: list[str] | str) -> None:
         )
 
 
+class SugarError(ValueError):
+    """A short form that cannot be spelled out; `field` is where it stands."""
+
+    def __init__(self, field: str, error: ValueError) -> None:
+        text = str(error)
+        if isinstance(error, ValidationError):
+            text = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+        super().__init__(text)
+        self.field = field
+
+
 def core_of(task: TaskSubmit) -> dict[str, Any]:
     """The core of a submitted task, sugar turned into mounts and outputs, as plain JSON values.
 
     The fields of a `TaskSpec`, those left at their defaults left out. Building the values rather
-    than the model halves what a bulk submit costs. Raises ValueError, naming the field, for a URI
-    that cannot be used or two that collide.
+    than the model halves what a bulk submit costs. Raises `SugarError` for a URI that cannot be
+    used, or two that collide.
     """
     core: dict[str, Any] = {"steps": [_plain(step) for step in task.steps] or [_only_step(task)]}
     mounts = [*task.mounts]
-    mounts += [_mount(uri, INPUT, Scope.TASK) for uri in _listed(task.inputs)]
-    mounts += [_mount(uri, RESOURCE, Scope.WORKER) for uri in _listed(task.resources)]
+    mounts += _mounts("inputs", task.inputs, INPUT, Scope.TASK)
+    mounts += _mounts("resources", task.resources, RESOURCE, Scope.WORKER)
     outputs = [*task.outputs]
     if task.output is not None:
-        outputs.append(Output(path=OUTPUT, destination=task.output, directory=True))
+        outputs.append(_output(task.output))
     if mounts:
         _refuse_collisions(mounts)
         core["mounts"] = [_plain(mount) for mount in mounts]
@@ -254,6 +265,20 @@ def _listed(given: list[str] | str) -> list[str]:
     return uris.parse_list(given) if isinstance(given, str) else given
 
 
+def _mounts(field: str, given: list[str] | str, room: str, scope: Scope) -> list[Mount]:
+    try:
+        return [_mount(uri, room, scope) for uri in _listed(given)]
+    except ValueError as error:
+        raise SugarError(field, error) from error
+
+
+def _output(destination: str) -> Output:
+    try:
+        return Output(path=OUTPUT, destination=destination, directory=True)
+    except ValueError as error:
+        raise SugarError("output", error) from error
+
+
 def _mount(text: str, room: str, scope: Scope) -> Mount:
     uri = uris.parse(text)
     folder = next((action[3:] for action in uri.actions if action.startswith("mv:")), None)
@@ -276,7 +301,8 @@ def _refuse_collisions(mounts: list[Mount]) -> None:
     for mount in mounts:
         other = seen.setdefault(mount.path, mount)
         if other is not mount and not (mount.directory and other.directory):
-            raise ValueError(
+            clash = ValueError(
                 f"two inputs would both be {mount.path}: {other.source} and {mount.source};"
                 " put one into a folder of its own with |mv:FOLDER"
             )
+            raise SugarError("inputs", clash)

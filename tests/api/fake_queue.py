@@ -125,7 +125,7 @@ class FakeQueue:
         try:
             specs = [TaskSpec.model_validate(core_of(task), strict=False) for task in tasks]
         except ValueError as error:
-            raise InvalidError(str(error)) from None
+            raise InvalidError(str(error), field=getattr(error, "field", None)) from None
         ids = [self.add(task, spec) for task, spec in zip(tasks, specs, strict=True)]
         if key is not None:
             self.keys[key] = (body_hash, ids)

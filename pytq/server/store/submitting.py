@@ -9,7 +9,7 @@ from pydantic_core import to_json
 
 from pytq.schema.problems import ConflictError, InvalidError
 from pytq.schema.states import TASK_ENDED, Cause, RunWhen, TaskStatus
-from pytq.schema.tasks import TaskSubmit, core_of
+from pytq.schema.tasks import SugarError, TaskSubmit, core_of
 from pytq.server.store.bulk import execute_many, fetch
 from pytq.server.store.changes import Changes, next_ids
 from pytq.server.store.engine import among, listed
@@ -51,8 +51,8 @@ def prepare(submitted: Sequence[TaskSubmit], key: str, body_hash: str, actor: st
     for position, task in enumerate(submitted):
         try:
             core = core_of(task)
-        except ValueError as error:
-            field = f"{position}.inputs" if many else "inputs"
+        except SugarError as error:
+            field = f"{position}.{error.field}" if many else error.field
             raise InvalidError(str(error), field=field) from error
         rows.append(_row(task, core, actor))
         if task.requirements:
