@@ -103,12 +103,13 @@ def _lack(needs: Needs, has: Needs) -> str:
     """What the task asks for and there is too little of; empty where all of it fits."""
     if needs.containers and not has.containers:
         return "it has no Docker, and the task runs in a container"
-    for amount, there, shown in (
+    asked: list[tuple[float, float, Callable[[float], str]]] = [
         (needs.cpus, has.cpus, lambda number: _units(number, "CPU")),
         (needs.memory, has.memory, lambda size: f"{_bytes(size)} of memory"),
         (needs.disk, has.disk, lambda size: f"{_bytes(size)} of disk"),
         (needs.gpus, has.gpus, lambda number: _units(number, "GPU")),
-    ):
+    ]
+    for amount, there, shown in asked:
         if amount > there:
             return f"the task asks for {shown(amount)}, here are {shown(max(0, there))}"
     return ""

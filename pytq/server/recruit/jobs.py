@@ -139,6 +139,7 @@ class Jobs:
         job = self._jobs[view.id] = Job(view, wish, changed=self._changed)
         self._dispatcher.told(changes)
         self.resume(job, work)
+        await asyncio.sleep(0)  # it has begun: a task that is cancelled before never runs at all
         await self._prune()
         return job
 

@@ -12,8 +12,8 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Final
 
 from aiohttp import web
 from textual_serve.app_service import AppService
@@ -37,6 +37,8 @@ _PASSED_ON_TOO: Final = "LC_"
 
 class Visit(AppService):
     """A cockpit's process. `token` is what it shows to the server at `url`."""
+
+    program: ClassVar[Sequence[str]] = (sys.executable, "-m", "pytq.cli.main", "tui")
 
     def __init__(
         self, url: str, token: str, socket: web.WebSocketResponse, downloads: DownloadManager
@@ -65,7 +67,8 @@ class Visit(AppService):
         self, width: int = 80, height: int = 24
     ) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "pytq.cli.main", "tui", self._url),
+            *self.program,
+            self._url,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

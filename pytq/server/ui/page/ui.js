@@ -17,8 +17,10 @@
       super(...given);
       let greeted = false;
       this.addEventListener("message", () => {
+        if (greeted) return;
         greeted = true;
         show("waiting", false);
+        document.querySelector(".xterm-helper-textarea").focus(); // keys work without a click
       });
       this.addEventListener("close", (event) => {
         end(event.reason || (greeted ? "" : "The server did not let this page in."));
