@@ -18,6 +18,7 @@ COMMANDS = {
     "launch": ("pytq.cli.launch", "queue one command"),
     "task": ("pytq.cli.tasks", "list, show, cancel, retry … tasks, read their output"),
     "batch": ("pytq.cli.batches", "list, show, pause, go, cancel … batches"),
+    "fetch": ("pytq.cli.fetch", "list, get, put, sync, rm files by URI, as workers do"),
     "recruit": ("pytq.cli.recruit", "bring new workers"),
     "job": ("pytq.cli.jobs", "list, show, cancel the server's own jobs, read their logs"),
     "token": ("pytq.cli.tokens", "create, list, revoke tokens; open the web page"),

@@ -93,9 +93,14 @@ class Fetcher:
 
     async def list(self, uri: str | Uri) -> AsyncIterator[Entry]:
         """Tell of every file below a folder, or of the one file."""
+        async for item in self.walk(uri):
+            yield item.entry
+
+    async def walk(self, uri: str | Uri) -> AsyncIterator[Item]:
+        """The same, with each file's URI ready to be used, whatever characters are in it."""
         source = parsed(uri)
         async for item in self._engine(source).walk(source):
-            yield item.entry
+            yield item
 
     async def remove(self, uri: str | Uri) -> int:
         """Remove a file, or every file below a folder; tells how many there were."""

@@ -133,6 +133,7 @@ class Web:
         if self._session is not None:
             await self._session.close()
             self._session = None
+            await asyncio.sleep(0)  # the turn of the loop in which its sockets are closed
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -21,6 +21,11 @@ def names(folder: Path) -> list[str]:
     return sorted(str(found.relative_to(folder)) for found in folder.rglob("*") if found.is_file())
 
 
+def folders(folder: Path) -> list[str]:
+    """Every folder in a folder."""
+    return sorted(str(found.relative_to(folder)) for found in folder.rglob("*") if found.is_dir())
+
+
 def at_work(before: set[asyncio.Task[object]]) -> list[str]:
     """Tasks that were not there before, and threads of ours that do something."""
     tasks = [repr(task) for task in asyncio.all_tasks() - before]
