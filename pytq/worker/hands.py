@@ -144,7 +144,7 @@ class Hands:
         self.porter.carry(action.ref, execution.spec, self.lived_in[action.ref], whole=whole)
 
     def _ported(self, event: Event) -> None:
-        if isinstance(event, moves.StagedIn):
+        if isinstance(event, moves.StagedIn) and event.ref in self.lived_in:
             self.journal.stage(event.ref, self.lived_in[event.ref].path)
         self.take(event)
 

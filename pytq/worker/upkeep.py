@@ -73,22 +73,29 @@ class Upkeep:
         self._tell = tell
         self._intake = Intake()
         self._tidied = self._listed = float("-inf")
+        self._listing: asyncio.Task[None] | None = None
         self._staged: list[Staged] = []
         self._told: list[ResourceView] = []
 
     async def run(self) -> None:
         """Look after everything, for ever."""
-        while True:
-            now = self._hands.clock()
-            try:
-                disk = look(self._options.home)
-                self._judge(disk, now)
-                self._tidy(now)
-                self._watch(now)
-                await self._list(now)
-            except Exception:
-                log.exception("looking after this worker failed; trying again")
-            await asyncio.sleep(LOOK_SECONDS)
+        try:
+            while True:
+                self._look(self._hands.clock())
+                await asyncio.sleep(LOOK_SECONDS)
+        finally:
+            if self._listing is not None:
+                self._listing.cancel()
+
+    def _look(self, now: float) -> None:
+        try:
+            self._judge(look(self._options.home), now)
+            self._tidy(now)
+            self._watch(now)
+            if self._listing is None or self._listing.done():  # dockerd may be slow to answer
+                self._listing = asyncio.create_task(self._list(now))
+        except Exception:
+            log.exception("looking after this worker failed; trying again")
 
     def begin_anew(self) -> None:
         """The server knows nothing: tell all of it."""
@@ -118,9 +125,14 @@ class Upkeep:
         porter = self._hands.porter
         if not porter.changed and now - self._listed < KEPT_SECONDS:
             return
-        kept = (await porter.kept())[: limits.RESOURCES]
-        coming = any(not view.ready for view in kept)
-        self._listed = float("-inf") if coming else now  # what grows is looked at again
+        self._listed = now
+        try:
+            kept = (await porter.kept())[: limits.RESOURCES]
+        except Exception:
+            log.exception("what is kept cannot be told; trying again")
+            return
+        if not all(view.ready for view in kept):
+            self._listed = float("-inf")  # what grows is looked at again
         shape = [view.model_copy(update={"used": 0.0}) for view in kept]
         if shape != self._told:
             self._told = shape

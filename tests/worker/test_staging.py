@@ -10,7 +10,7 @@ import pytest
 from staging_parts import Yard, at, names
 
 from pytq.fetch import FetchError, FetchFailure
-from pytq.schema.states import Cause
+from pytq.schema.states import Cause, Scope
 from pytq.schema.tasks import TaskSpec
 from pytq.worker.rooms import Room
 from pytq.worker.staging import StagingError, outward
@@ -103,6 +103,25 @@ async def test_what_cannot_come_names_its_uri(
     assert str(mount["source"]) in str(caught.value)
     assert (caught.value.cause, caught.value.transient) == (Cause.INPUT, False)
     assert not names(f"{job.room.path}/input")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+async def test_a_tasks_own_user_owns_its_inputs(yard: Yard, data: Path) -> None:
+    """What comes for a task that runs as somebody else is theirs; what is shared is not."""
+    mounts = [
+        {"source": f"file://{data}/", "path": "/input", "directory": True},
+        {"source": f"file://{data}/a b", "path": "/resource/r", "scope": Scope.WORKER},
+    ]
+    steps = [{"command": "true"}]
+    spec = TaskSpec.model_validate({"steps": steps, "mounts": mounts, "uid": 12345, "gid": 54321})
+    room = await yard.bring(yard.job(spec))
+    owners = {
+        (at(room, path).stat().st_uid, at(room, path).stat().st_gid)
+        for path in ("input", "input/sub", "input/sub/two", "work", "output")
+    }
+
+    assert owners == {(12345, 54321)}
+    assert at(room, "resource/r").stat().st_uid == 0
 
 
 async def test_a_place_outside_the_room_is_refused(yard: Yard) -> None:

@@ -1,6 +1,7 @@
 """Inputs and resources, brought to where a task expects them."""
 
 import contextlib
+import os
 import shutil
 import stat
 from collections.abc import Callable, Iterable
@@ -54,7 +55,7 @@ class Inward:
             self._space.leave(job)
         if any(mount.scope is Scope.WORKER for mount in job.spec.mounts):
             locked.append(Path(job.room.places[tasks.RESOURCE]))
-        await in_thread(lambda _: _finish(job.room, locked))
+        await in_thread(lambda _: _finish(job, locked))
 
     async def fetch(self, todo: Plan, mount: Mount, place: Path, progress: Progress) -> None:
         """Bring something to `place`, and do to it what is to be done; for resources too."""
@@ -159,8 +160,21 @@ def _settle(todo: Plan, shop: Path, place: Path) -> None:
         raise because(todo.uri, error, Cause.INPUT, place.parent) from error
 
 
-def _finish(room: Room, locked: Iterable[Path]) -> None:
-    """Lock the folders of resources, now that everything is in them; clear the workshop away."""
+def _finish(job: Job, locked: Iterable[Path]) -> None:
+    """Lock the folders of resources, now that everything is in them; give the rest to its user."""
     for folder in locked:
         folder.chmod(stat.S_IMODE(folder.stat().st_mode) & ~WRITABLE)
-    shutil.rmtree(Path(room.path, WORKSHOP), ignore_errors=True)
+    shutil.rmtree(Path(job.room.path, WORKSHOP), ignore_errors=True)
+    uid, gid = job.spec.uid, job.spec.gid
+    if os.geteuid() == 0 and (uid, gid) != (None, None):
+        for virtual, place in job.room.places.items():
+            if virtual != tasks.RESOURCE:
+                _give(place, -1 if uid is None else uid, -1 if gid is None else gid)
+
+
+def _give(folder: str, uid: int, gid: int) -> None:
+    """Let another user own a folder and all that is in it."""
+    os.chown(folder, uid, gid, follow_symlinks=False)
+    for where, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            os.chown(Path(where, name), uid, gid, follow_symlinks=False)
