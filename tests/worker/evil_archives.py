@@ -103,6 +103,13 @@ def endless_header() -> bytes:
     return gzip.compress(info.tobuf(tarfile.GNU_FORMAT) + bytes(64 * 2**20))
 
 
+def damaged_tar() -> bytes:
+    """Its second header is not what its checksum says; all before and after it is fine."""
+    data = bytearray(tar(plain("a"), plain("b"), plain("c")))
+    data[2 * 512 + 3] ^= 1
+    return bytes(data)
+
+
 def many_files(count: int) -> bytes:
     return gzip.compress(tar(*(folder(f"d{number}") for number in range(count))))
 
@@ -176,6 +183,7 @@ EVIL: dict[str, tuple[str, Callable[[], bytes], str]] = {
         "cannot be unpacked",
     ),
     "half a tar.xz": ("untar", lambda: lzma.compress(tar(plain("a")))[:-9], "cannot be unpacked"),
+    "a tar that is damaged half-way": ("untar", damaged_tar, "cannot be unpacked"),
     "no tar": ("untar", lambda: b"<html>not found</html>" * 50, "cannot be unpacked"),
     "nothing at all": ("untar", lambda: b"", "cannot be unpacked"),
     "a tar bomb": ("untar", lambda: gzip_bomb(300), "as only bombs do"),

@@ -18,7 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, Final, Protocol, cast
+from typing import IO, Any, Final, Protocol, Self, cast
 
 from isal import igzip, isal_zlib
 
@@ -40,6 +40,11 @@ BROKEN: Final[tuple[type[Exception], ...]] = (
     zlib.error,
     cast("type[Exception]", isal_zlib.error),
     NotImplementedError,
+)
+DAMAGED: Final = (
+    tarfile.InvalidHeaderError,  # type: ignore[attr-defined] # typeshed lacks it
+    tarfile.TruncatedHeaderError,  # type: ignore[attr-defined] # typeshed lacks it
+    tarfile.SubsequentHeaderError,  # type: ignore[attr-defined] # typeshed lacks it
 )
 
 
@@ -192,7 +197,9 @@ def untar(archive: Path, place: Path, growth: Growth) -> None:
     tree = Tree(place, growth)
     with _told(), _open_tar(archive) as content:
         source = _Source(content)
-        with tarfile.open(fileobj=cast("IO[bytes]", source), mode="r|", bufsize=PIECE) as tar:
+        with tarfile.open(
+            fileobj=cast("IO[bytes]", source), mode="r|", bufsize=PIECE, tarinfo=_Header
+        ) as tar:
             while (member := source.headers(tar)) is not None:
                 _take_member(tar, member, tree)
         while rest := content.read(PIECE):  # to its end, where a checksum may be
@@ -228,6 +235,18 @@ def pour(content: Readable, file: IO[bytes] | io.RawIOBase, growth: Growth) -> N
         rest = memoryview(piece)
         while rest:
             rest = rest[file.write(rest) :]
+
+
+class _Header(tarfile.TarInfo):
+    """A header that must be whole: tarfile itself takes a damaged one for the archive's end."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
+        """The next one."""
+        try:
+            return super().fromtarfile(tarfile)
+        except DAMAGED as error:
+            raise BadArchiveError(f"cannot be unpacked: {error}") from error
 
 
 class _Source:
