@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 HELPER: Final = "pytq/chown:1"  # an image without anything in it: it borrows this machine's chown
 SYSTEM: Final = ("bin", "lib", "lib64", "usr")
-WRITABLE: Final = (tasks.OUTPUT, tasks.WORK)
+WRITABLE: Final = (tasks.INPUT, tasks.OUTPUT, tasks.WORK)
 ROOT: Final = frozenset({"", "0", "root"})
 LOOKED_AT: Final = 100_000  # files, before the whole room is believed to be like them
 
