@@ -10,6 +10,7 @@
 (() => {
   "use strict";
   const KEPT = "pytq.token";
+  const API = new URL("../api/v1/", document.currentScript.src).href;
 
   const token = () => localStorage.getItem(KEPT) || "";
 
@@ -17,7 +18,7 @@
     const code = new URLSearchParams(location.hash.slice(1)).get("login");
     if (!code) return;
     history.replaceState(null, "", location.pathname + location.search);
-    const answer = await fetch("/api/v1/logins/redeem", {
+    const answer = await fetch(`${API}logins/redeem`, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ code }),
@@ -30,7 +31,7 @@
   // Who are we? If that is refused, what we have is of no use any more.
   const check = async () => {
     const headers = token() ? { Authorization: `Bearer ${token()}` } : {};
-    const answer = await fetch("/api/v1/me", { headers });
+    const answer = await fetch(`${API}me`, { headers });
     if (answer.status !== 401) return;
     localStorage.removeItem(KEPT);
     tell("You are not logged in: on a machine that has a token, run `pytq token open`.");
