@@ -35,9 +35,9 @@ format: .venv/tools
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install           ## measure PYTQ beside its peers, into bench/RESULTS.md (about 25 minutes)
+bench: .venv/tools       ## measure PYTQ beside its peers, into bench/RESULTS.md (about an hour)
 	scripts/system-packages
-	$(BIN)/python bench/run.py $(ARGS)
+	$(BIN)/python bench/all.py $(ARGS)
 
 soak: .venv/tools        ## the long runs: many more random histories, on both databases
 	scripts/system-packages

@@ -1,4 +1,4 @@
-"""Measures PYTQ against its peers, in interleaved rounds, by ratio. Writes bench/RESULTS.md."""
+"""Measures PYTQ against its peers, in interleaved rounds, by ratio. Writes results/queue.md."""
 
 import argparse
 import signal
@@ -16,7 +16,7 @@ import setup
 from contenders import Celery, Dask, Huey, Pytq, PytqDeep, Threads, Xargs
 from contenders.base import Settings
 
-RESULTS = Path(__file__).resolve().parent / "RESULTS.md"
+RESULTS = Path(__file__).resolve().parent / "results" / "queue.md"
 CALIBRATION_TASKS = 400
 KINDS = ("xargs", "threads", "huey", "celery", "dask", "pytq-sqlite", "pytq-postgres")
 DEEP = ("pytq-sqlite-deep", "pytq-postgres-deep")
