@@ -124,15 +124,17 @@ def test_what_does_not_fit_goes_elsewhere(small: Path, system: System, tmp_path:
     assert ended(system, later)[0]["status"] == "succeeded"
 
 
-def test_what_is_ready_is_not_owned(system: System, tmp_path: Path) -> None:
-    """Draining a worker gives what it had fetched ahead to another, which runs it at once."""
+@pytest.mark.parametrize("why", ["drained", "another one is idle"])
+def test_what_is_ready_is_not_owned(system: System, tmp_path: Path, why: str) -> None:
+    """What a worker has fetched ahead goes to another that can run it at once."""
     (tmp_path / "in").write_bytes(b"x")
     system.start_worker(1, "slow", "--prefetch", "2")
     first = launch(system, "sleep", "30")
     until(lambda: phases(system, first) == ["running"])
     rest = [launch(system, "-i", f"file://{tmp_path}/in", "true") for _ in range(2)]
     until(lambda: [phases(system, task) for task in rest] == [["ready"]] * 2)
-    system.run("worker", "drain", "slow")
+    if why == "drained":
+        system.run("worker", "drain", "slow")
     system.start_worker(1, "quick")
 
     assert [one["status"] for one in ended(system, *rest)] == ["succeeded"] * 2

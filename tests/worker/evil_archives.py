@@ -184,6 +184,11 @@ EVIL: dict[str, tuple[str, Callable[[], bytes], str]] = {
     ),
     "half a tar.xz": ("untar", lambda: lzma.compress(tar(plain("a")))[:-9], "cannot be unpacked"),
     "a tar that is damaged half-way": ("untar", damaged_tar, "cannot be unpacked"),
+    "a tar.zst": (
+        "untar",
+        lambda: b"\x28\xb5\x2f\xfd" + bytes(99),
+        "needs Python 3.14|cannot be unpacked",
+    ),
     "no tar": ("untar", lambda: b"<html>not found</html>" * 50, "cannot be unpacked"),
     "nothing at all": ("untar", lambda: b"", "cannot be unpacked"),
     "a tar bomb": ("untar", lambda: gzip_bomb(300), "as only bombs do"),
