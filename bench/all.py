@@ -30,8 +30,10 @@ def main():
     for name, (title, program) in PARTS.items():
         part = HERE / "results" / f"{name}.md"
         if part.exists():
-            body = part.read_text().replace("\n#", "\n##").lstrip("# ")
-            text.append(f"# {title}\n\nby `bench/{program}`\n\n{body.strip()}\n")
+            body = part.read_text()
+            body = body.partition("\n")[2] if body.startswith("# ") else body
+            body = f"\n{body.strip()}\n".replace("\n#", "\n##")
+            text.append(f"## {title}\n\nBy `bench/{program}`.\n{body}")
     (HERE / "RESULTS.md").write_text("\n".join(text))
 
 
