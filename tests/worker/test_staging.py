@@ -14,6 +14,7 @@ from pytq.schema.states import Cause, Scope
 from pytq.schema.tasks import TaskSpec
 from pytq.worker.rooms import Room
 from pytq.worker.staging import StagingError, outward
+from pytq.worker.staging.reasons import because
 
 
 @pytest.fixture
@@ -130,6 +131,33 @@ async def test_a_place_outside_the_room_is_refused(yard: Yard) -> None:
         await yard.bring_mounts({"content": "x", "path": "/etc/x"})
 
     assert caught.value.cause is Cause.COMMAND
+
+
+@pytest.mark.parametrize(
+    ("kind", "transient"),
+    [
+        (FetchFailure.MISSING, False),
+        (FetchFailure.DENIED, False),
+        (FetchFailure.CORRUPT, False),
+        (FetchFailure.UNSAFE, False),
+        (FetchFailure.UNSUPPORTED, False),
+        (FetchFailure.CHANGED, True),
+        (FetchFailure.BROKEN, True),
+        (FetchFailure.STALLED, True),
+        (FetchFailure.BUSY, True),
+        (FetchFailure.UNREACHABLE, True),
+        (FetchFailure.LOCAL, True),  # this machine's own trouble is no other's
+    ],
+)
+def test_each_failure_is_final_or_not(tmp_path: Path, kind: FetchFailure, transient: bool) -> None:
+    """After the transfer's own retries a wrong file is wrong; who does not answer may yet."""
+    error = FetchError("s3://bucket/x", "so it is", kind)
+    if kind is FetchFailure.CORRUPT:
+        error.transient = True  # it was tried again at once, and came wrong again
+    found = because("s3://bucket/x", error, Cause.INPUT, tmp_path)
+
+    assert (found.cause, found.transient) == (Cause.INPUT, transient)
+    assert str(found) == "s3://bucket/x: so it is"
 
 
 async def test_what_may_pass_is_told_apart(yard: Yard) -> None:

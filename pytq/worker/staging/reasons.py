@@ -13,6 +13,8 @@ from pytq.worker.staging.unpacking import BadArchiveError, NoRoomError
 
 # What goes wrong here and now, and need not go wrong on another machine.
 LOCAL: Final = frozenset({FetchFailure.LOCAL})
+# What was worth another try there and then; after that nobody need try again.
+FINAL: Final = frozenset({FetchFailure.CORRUPT})
 
 Trouble = FetchError | BadArchiveError | NoRoomError | OSError | ValueError
 
@@ -27,8 +29,8 @@ def because(uri: str, error: Trouble, cause: Cause, where: Path) -> StagingError
         culprit = getattr(known, "filename", None) or where
         return StagingError(f"{shown(uri)}: {look(culprit).full}", Cause.DISK)
     if isinstance(error, FetchError):
-        transient = error.transient or error.kind in LOCAL
-        return StagingError(str(error), cause, transient=transient)
+        passing = error.transient and error.kind not in FINAL
+        return StagingError(str(error), cause, transient=passing or error.kind in LOCAL)
     if isinstance(error, OSError) and error.errno is not None:
         which = f" ({os.fsdecode(error.filename)})" if error.filename else ""
         text = f"{shown(uri)}: {os.strerror(error.errno)}{which}"
