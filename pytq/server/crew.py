@@ -109,17 +109,16 @@ class Crew:
 def worker_view(row: AnyRow, member: Member | None, held: Mapping[Phase, int] | None) -> WorkerView:
     """A worker as people see it; `held` are the books' counts by phase, while it is not there."""
     if member is not None:
-        begun = member.begun()
-        number = len(member.held)
+        begun, number, settings = member.begun(), len(member.held), member.settings
     else:
-        begun = Counter(held or {})
+        begun, settings = Counter(held or {}), settings_of(row)
         number = begun.total()
     return WorkerView(
         id=row.id,
         name=row.name,
         hostname=row.hostname,
         status=_status(row, member),
-        settings=settings_of(row),
+        settings=settings,
         applied=member.applied if member else 0,
         version=row.version,
         cpus=row.cpus,
