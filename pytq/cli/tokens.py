@@ -95,15 +95,19 @@ async def _create(args: argparse.Namespace, client: Client) -> int:
     return 0
 
 
-def _save(path: Path, text: str) -> int:
+def _save(path: Path, token: str) -> int:
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        _write_for_us_alone(path, f"{token}\n")
     except OSError as error:
-        asking.complain(f"{path}: {error.strerror}; revoke this token, it is lost")
+        asking.complain(f"{path}: {error.strerror}; the token is lost, revoke it")
         return 1
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text + "\n")
     return 0
+
+
+def _write_for_us_alone(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 async def _list(args: argparse.Namespace, client: Client) -> int:
@@ -149,8 +153,12 @@ def _show(link: str) -> bool:
     if sys.platform != "darwin" and not {"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ):
         return False
     page = Path(credentials.pointers()) / "login.html"
-    page.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    page.unlink(missing_ok=True)
-    if _save(page, f'<!doctype html><meta http-equiv="refresh" content="0;url={link}">'):
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        page.unlink(missing_ok=True)
+        _write_for_us_alone(
+            page, f'<!doctype html><meta http-equiv="refresh" content="0;url={link}">'
+        )
+    except OSError:
         return False
     return webbrowser.open(page.as_uri())

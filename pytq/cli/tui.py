@@ -9,6 +9,7 @@ import sys
 from typing import Any, Final
 
 from pytq.cli import asking
+from pytq.cli.showing import add_credentials
 from pytq.schema import address
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -29,6 +30,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="SERVER",
         help=f"host, host:port or URL (default: $PYTQ_SERVER or {address.DEFAULT_SERVER})",
     )
+    add_credentials(parser)
 
 
 def run(args: argparse.Namespace) -> int:

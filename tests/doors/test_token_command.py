@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from door_parts import eventually
 from system import System
 
 
@@ -82,3 +83,20 @@ def test_a_worker_may_not_ask(guest: System) -> None:
 
     assert refused.returncode == 1
     assert b"a worker's token opens the link only" in refused.stderr
+
+
+def test_a_browser_is_not_told_by_its_command_line(guest: System, tmp_path: Path) -> None:
+    """Where there is a screen a browser opens, by a file that only its user can read."""
+    program, told = tmp_path / "browser", tmp_path / "told"
+    program.write_text(f'#!/bin/sh\nprintf %s "$1" > {told}.part && mv {told}.part {told}\n')
+    program.chmod(0o755)
+    guest.env |= {"DISPLAY": ":99", "BROWSER": f"{program} %s"}
+
+    done = guest.run("token", "open")
+
+    url = eventually(lambda: told.exists() and told.read_text())
+    page = Path(str(url).removeprefix("file://"))
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert "login=" not in str(url)
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    assert f"url=http://{guest.address}/#login=" in page.read_text()
