@@ -4,12 +4,15 @@ import re
 from typing import Any
 
 import pytest
-from aiohttp import web
-from door_parts import House
+from aiohttp import WSServerHandshakeError, web
+from aiohttp.test_utils import TestClient, TestServer
+from door_parts import House, opened
 
 from pytq.schema.access import Role, may
 from pytq.schema.endpoints import ENDPOINTS
+from pytq.server.api import middlewares
 from pytq.server.api.doors import needs, who
+from pytq.server.keyring import Keyring
 
 PLACES = {"task": "1", "attempt": "1", "stream": "stdout", "name": "nobody", "job": "1"}
 ROLES = [None, *Role]
@@ -80,12 +83,65 @@ async def test_the_link_is_for_workers_alone(
     }
 
 
+# A page without data, what it loads, and what a stranger must be able to ask.
+PUBLIC = re.compile(
+    r"/|/favicon\.ico|/openapi\.json|/healthz|/swagger/.+|/ui|/ui/|/ui/static/.+"
+    r"|/(ui/)?download/\{key\}|/api/v1/logins/redeem"
+)
+
+
+async def test_nothing_is_open_that_need_not_be(small_house: House) -> None:
+    """Of all routes there are, only pages without data and logging in are open to strangers."""
+    open_paths, shut = set(), set()
+    for route in small_house.app.router.routes():
+        assert route.resource is not None
+        path = route.resource.canonical
+        (open_paths if getattr(route.handler, "needs", "") is None else shut).add(path)
+
+    assert {path for path in open_paths if not PUBLIC.fullmatch(path)} == set()
+    assert {"/api/v1/link", "/api/v1/stream", "/ui/ws", "/api/v1/tasks"} <= shut
+
+
+@pytest.mark.parametrize("path", ["/api/v1/link", "/api/v1/stream", "/ui/ws"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost:1"},
+        {"Host": "evil.example"},
+        {"Host": "evil.example", "Origin": "http://evil.example"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+async def test_no_other_sites_page_opens_a_web_socket(
+    small_house: House,
+    people: dict[Role | None, str | None],
+    path: str,
+    headers: dict[str, str],
+) -> None:
+    """Even with the right token: a page of another site, or under another name, gets 403."""
+    role = Role.WORKER if path.endswith("link") else Role.ADMIN
+    headers = {**headers, "Authorization": f"Bearer {people[role]}"}
+
+    with pytest.raises(WSServerHandshakeError) as refusal:
+        await small_house.client.ws_connect(path, headers=headers)
+
+    assert refusal.value.status == 403
+
+
+@pytest.mark.parametrize("path", ["/api/v1/link", "/api/v1/stream", "/ui/ws"])
+async def test_web_sockets_ask_for_a_token(small_house: House, path: str) -> None:
+    """Nobody listens, speaks or steers without one."""
+    with pytest.raises(WSServerHandshakeError) as refusal:
+        await small_house.client.ws_connect(path)
+
+    assert refusal.value.status == 401
+
+
 async def test_a_route_that_says_nothing_is_for_admins(tmp_path: Any) -> None:
     """Whoever forgets to say whom a route lets in has opened it to nobody."""
-    from aiohttp.test_utils import TestClient, TestServer
-
-    from pytq.server.api import middlewares
-    from pytq.server.keyring import Keyring
 
     async def forgotten(request: web.Request) -> web.Response:
         return web.json_response({"name": who(request).name})
@@ -123,8 +179,6 @@ async def test_a_route_that_says_nothing_is_for_admins(tmp_path: Any) -> None:
 
 async def test_everything_is_open_without_tokens_where_that_is_wanted(tmp_path: Any) -> None:
     """`--insecure` asks nobody who they are; events tell of `local`."""
-    from door_parts import opened
-
     async with opened(tmp_path, f"sqlite:///{tmp_path}/x.db", insecure=True) as house:
         assert (await house.ask("GET", "/me", None)) == (200, {"name": "local", "role": "admin"})
         assert (await house.ask("POST", "/tasks", None, json={"command": "x"}))[0] == 201
