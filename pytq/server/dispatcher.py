@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Final
@@ -46,8 +47,11 @@ class Dispatcher:
         self.news = News()
         self.lease_seconds = lease_seconds
         self._lease_queued = False
+        self._unheard = False  # a lease pass has begun, and what came of it is not known
+        self._astray = False  # one failed for good: what it may have leased must be looked for
         self._balancing: asyncio.TimerHandle | None = None
         self._alarm: asyncio.TimerHandle | None = None  # the next try that is due
+        self._arriving: Counter[int] = Counter()  # workers that have said hello and not joined yet
         self._background: set[asyncio.Task[None]] = set()
 
     # --- leasing
@@ -58,7 +62,7 @@ class Dispatcher:
         Called right after a write is queued, so that what it frees or brings is leased in the
         very same transaction.
         """
-        if self._lease_queued or not self.fleet.hungry():
+        if self._lease_queued or not (self._astray or self.fleet.hungry()):
             return
         self._lease_queued = True
         self.db.post(self._lease, self._deliver).add_done_callback(self._check_lease)
@@ -66,15 +70,23 @@ class Dispatcher:
     def _lease(self) -> Verb[leasing.Leased]:
         # From here on a new pass may be queued: it will run after this one was delivered.
         self._lease_queued = False
-        return partial(leasing.lease, now=clock(), hungry=self.fleet.hungry())
+        # The pass before failed, and may have been committed all the same.
+        known = self.fleet.known() if self._unheard else None
+        self._unheard = True
+        return partial(leasing.lease, now=clock(), hungry=self.fleet.hungry(), known=known)
 
     def _deliver(self, leased: leasing.Leased) -> None:
+        self._unheard = self._astray = False
+        for row in leased.astray:
+            if row.worker in self.fleet.members:
+                _hand(self.fleet.members[row.worker], row)
         undelivered: list[Ref] = []
         for grant in leased.granted:
             task = grant.candidate
             member = self.fleet.members.get(grant.worker)
             if member is None:
-                undelivered.append((task.task, grant.attempt))
+                if not self._arriving[grant.worker]:  # else it is about to be sent all it has
+                    undelivered.append((task.task, grant.attempt))
                 continue
             member.hand(
                 Parcel(task.task, grant.attempt, task.name, task.spec),
@@ -83,18 +95,21 @@ class Dispatcher:
         self.fleet.dry_up(leased.dry)
         self.told(leased.changes)
         if undelivered:
-            self._run_in_background(self._hand_back(undelivered))
+            self._hand_back(undelivered).add_done_callback(_note_failure)
 
     def _check_lease(self, done: "asyncio.Future[leasing.Leased]") -> None:
         if done.cancelled() or done.exception() is None:
             return
         log.warning("leasing failed, trying again: %s", done.exception())
-        self._lease_queued = False
+        self._lease_queued, self._astray = False, True
         asyncio.get_running_loop().call_later(_RETRY_SECONDS, self.lease_soon)
 
-    async def _hand_back(self, refs: list[Ref]) -> None:
-        """Leases that never reached their worker go to somebody else."""
-        await self.db.write(lambda conn: crew.hand_back(conn, clock(), refs), self.told)
+    def _hand_back(self, refs: list[Ref]) -> "asyncio.Future[Changes]":
+        """Leases that never reached their worker go to somebody else.
+
+        Queued at once: a worker that says hello from here on is not sent them.
+        """
+        return self.db.post(lambda: lambda conn: crew.hand_back(conn, clock(), refs), self.told)
 
     def told(self, changes: Changes) -> None:
         """After a commit: wake waiters and viewers, and lease what has become pending."""
@@ -182,26 +197,52 @@ class Dispatcher:
 
     async def welcome(self, hello: Hello) -> tuple[Member, Welcome]:
         """Register a worker, settle what it holds against the books, and let it join."""
+        self._refuse_a_copy(hello)
         row, same, greeted = await self.db.write(lambda conn: crew.greet(conn, clock(), hello))
         held = [(execution.task, execution.attempt) for execution in hello.held]
-        open_now, changes = await self.db.write(
-            lambda conn: crew.reconcile(conn, clock(), row.id, held, same_identity=same)
-        )
-        member = self._member(row)
+        joined: list[tuple[Member, Welcome]] = []
+
+        def join(found: tuple[AnyRow, Sequence[AnyRow], Changes]) -> None:
+            # Before another transaction begins: nobody can hand back what is being sent.
+            joined.append(self._join(hello, found[0], found[1], held))
+            self.told(greeted)
+            self.told(found[2])
+
+        self._arriving[row.id] += 1
+        try:
+            await self.db.write(
+                lambda conn: crew.reconcile(conn, clock(), row.id, held, same_identity=same), join
+            )
+        finally:
+            self._arriving[row.id] -= 1
+        return joined[0]
+
+    def _refuse_a_copy(self, hello: Hello) -> None:
+        """Whoever is connected stays: the newcomer may be a copy of its machine."""
+        for member in self.fleet.members.values():
+            if member.name == hello.name and member.incarnation != hello.incarnation:
+                raise BusyError(
+                    f"worker {hello.name} is connected through another process",
+                    cure="if this one's folder is a copy of that one's, give it another name",
+                )
+
+    def _join(
+        self, hello: Hello, row: AnyRow, open_now: Sequence[AnyRow], held: list[Ref]
+    ) -> tuple[Member, Welcome]:
+        member = self._member(row, hello.incarnation)
         welcome = self._introduce(member, open_now, held)
         member.heard_at = clock()
         member.phases = {one.task: one.phase for one in hello.held if one.task in member.held}
         older = self.fleet.join(member)
         if older is not None:
             older.turn_away("another connection of this worker took over")
-        self.told(greeted)
-        self.told(changes)
         return member, welcome
 
-    def _member(self, row: AnyRow) -> Member:
+    def _member(self, row: AnyRow, incarnation: str) -> Member:
         return Member(
             id=row.id,
             name=row.name,
+            incarnation=incarnation,
             settings=settings_of(row),
             cpus=row.cpus,
             memory=row.memory,
@@ -213,11 +254,10 @@ class Dispatcher:
     def _introduce(self, member: Member, open_now: Sequence[AnyRow], held: list[Ref]) -> Welcome:
         said, mine = set(held), {(row.task, row.attempt) for row in open_now}
         for row in open_now:
-            share = Share(row.attempt, row.cpus, row.memory, row.disk, row.gpus, row.containers)
             if (row.task, row.attempt) in said:
-                member.held[row.task] = share
+                member.held[row.task] = _share(row)
             else:
-                member.hand(Parcel(row.task, row.attempt, row.name, row.spec), share)
+                _hand(member, row)
             if row.stop_wanted:
                 member.order(row.task, Signal(row.stop_wanted))
         return Welcome(
@@ -236,7 +276,7 @@ class Dispatcher:
         self.fleet.leave(member)
         unsent = [(parcel.task, parcel.attempt) for parcel in member.empty().leases]
         try:
-            if unsent:
+            if unsent and not self._arriving[member.id]:
                 await self._hand_back(unsent)
             left = partial(crew.left, worker=member.id, name=member.name, why=why)
             await self.db.write(lambda conn: left(conn, clock()), self.told)
@@ -253,6 +293,20 @@ class Dispatcher:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+def _note_failure(done: "asyncio.Future[Changes]") -> None:
+    if not done.cancelled() and done.exception() is not None:
+        log.warning("leases stay with a worker that has gone for now: %s", done.exception())
+
+
+def _share(row: AnyRow) -> Share:
+    return Share(row.attempt, row.cpus, row.memory, row.disk, row.gpus, row.containers)
+
+
+def _hand(member: Member, row: AnyRow) -> None:
+    """Send an open execution to its worker; one that it holds already does no harm."""
+    member.hand(Parcel(row.task, row.attempt, row.name, row.spec), _share(row))
 
 
 def settings_of(row: AnyRow) -> WorkerSettings:

@@ -91,6 +91,7 @@ class Member:
 
     id: int
     name: str
+    incarnation: str  # of its agent's process
     settings: WorkerSettings
     cpus: int
     memory: int
@@ -190,7 +191,9 @@ class Member:
 
     def tell(self, settled: Iterable[Ref], fenced: Iterable[Ref], answers: int) -> None:
         """Put the answer to a report into the outbox."""
-        self.outbox.settled += settled
+        for ref in settled:
+            self.outbox.settled.append(ref)
+            self._drop(*ref)
         for ref in fenced:
             self.outbox.fenced.append(ref)
             self._drop(*ref)
@@ -263,6 +266,14 @@ class Fleet:
     def awaken(self, batches: Iterable[str]) -> None:
         """These batches may have something to lease again."""
         self._dry.difference_update(batches)
+
+    def awaken_all(self) -> None:
+        """Any batch may have something: it is not known what was missed."""
+        self._dry.clear()
+
+    def known(self) -> dict[int, frozenset[int]]:
+        """The tasks that each connected worker is known to hold."""
+        return {member.id: frozenset(member.held) for member in self.members.values()}
 
     def dry_up(self, batches: Iterable[str]) -> None:
         """These batches have nothing more that fits anybody."""

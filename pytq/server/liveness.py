@@ -40,7 +40,10 @@ class Liveness:
             try:
                 await self.sweep(now)
                 await self._dispatcher.wake_due()  # those of the server before, too
-                self._dispatcher.lease_soon()  # what kept away from a worker may go there by now
+                # What kept away from a worker may go there by now, and a commit that seemed to
+                # fail may have made tasks pending without a word.
+                self._dispatcher.fleet.awaken_all()
+                self._dispatcher.lease_soon()
             except PytqError as error:
                 log.warning("could not look after silent workers: %s", error)
             except Exception:

@@ -97,6 +97,7 @@ class Agent:
         """Take over, work, leave."""
         try:
             held = await self.keeping.open()
+            self.dialogue.inherit(self.keeping.lease)
             lines = self.journal.read()
             await self.containers.open()
             self.hands.porter.open()
@@ -138,7 +139,9 @@ class Agent:
             self._spawn(self._find_keeper())
 
     async def _find_keeper(self) -> None:
-        reconcile(self.hands, await self.keeping.open())
+        held = await self.keeping.reopen()
+        self.dialogue.tell_lease()  # it is new, and knows of none
+        reconcile(self.hands, held)
         self.hands.keeping.flush()
         self.dialogue.speak_up()
 
@@ -148,7 +151,7 @@ class Agent:
             await asyncio.sleep(TICK_SECONDS)
             if not self.hands.machine.executions:
                 continue
-            self.hands.take(moves.Ticked())
+            self.hands.take(self.dialogue.lease(), moves.Ticked())
             self.hands.write_down()
             if self.dialogue.link.up:
                 self.hands.look_at_output(int(RATE * TICK_SECONDS))

@@ -40,25 +40,26 @@ class Dialogue:
         self._incarnation = uuid.uuid4().hex
         self._lease_seconds = limits.LEASE_SECONDS
         self._greeted = self._renewed = 0.0
+        self._lease_ends = 0.0  # none is known of
         self._settled = asyncio.Event()
         self.welcomed: Callable[[], None] = lambda: None  # a server that knows nothing is there
         self._owes_hello = False  # the next report must be sent, news or not
 
     def hello(self) -> frames.Hello:
-        """Who we are and what we hold."""
-        settings, host = self.machine.settings, self._host
+        """Who we are, what our command line asked for, and what we hold."""
+        options, host = self._options, self._host
         self._greeted = self.hands.clock()
         return frames.Hello(
             protocol=frames.PROTOCOL,
             version=__version__,
-            name=self._options.name,
+            name=options.name,
             identity=self._identity,
             incarnation=self._incarnation,
             boot=host.boot,
             hostname=host.hostname,
-            batch=settings.batch,
-            concurrency=settings.concurrency,
-            prefetch=settings.prefetch,
+            batch=options.batch,
+            concurrency=options.concurrency,
+            prefetch=options.prefetch,
             cpus=host.cpus,
             memory=host.memory,
             disk=host.disk,
@@ -118,11 +119,12 @@ class Dialogue:
         log.info("connected to %s as worker %d", self.link.url, welcome.worker)
         self._lease_seconds = welcome.lease_seconds
         self._renew(self._greeted)
+        self.tell_lease()
         self.outbox.begin_anew([tail for tails in self.hands.tails.values() for tail in tails])
         self._owes_hello = True
         self.welcomed()
         events: list[moves.Event] = [moves.Fenced(ref) for ref in welcome.fenced]
-        self.hands.take(*events, moves.SettingsChanged(welcome.settings))
+        self.hands.take(*events, moves.SettingsChanged(welcome.settings), self.lease())
         for execution in self.machine.executions.values():
             if execution.paused:
                 told = moves.TellPhase(execution.ref, execution.phase, self._greeted, paused=True)
@@ -134,6 +136,7 @@ class Dialogue:
             sent = self.outbox.answered(orders.answers)
             if sent is not None and sent - self._renewed >= RENEW_SECONDS:
                 self._renew(sent)
+                self.tell_lease()
         accepted = self._accept(orders.leases) if orders.leases else []
         for ref in (*orders.settled, *orders.fenced):
             if ref not in self.machine.executions:
@@ -185,12 +188,30 @@ class Dialogue:
             verdict = moves.Verdict(Outcome.REFUSED, now, Cause.DISK, detail)
             self.outbox.add(Entry((lease.task, lease.attempt), verdict))
 
+    def lease(self) -> moves.LeaseLookedAt:
+        """Whether the server may have given up on us by now."""
+        return moves.LeaseLookedAt(passed=self.hands.clock() >= self._lease_ends)
+
+    def inherit(self, seconds: float) -> None:
+        """The agent before this one had a lease that lasts so much longer."""
+        self._lease_ends = self.hands.clock() + seconds
+        self.hands.take(self.lease())
+
+    def tell_lease(self) -> None:
+        """Tell the keeper how long tasks may run, before it is asked to start any."""
+        if self._lease_ends:
+            left = max(0.0, self._lease_ends - self.hands.clock())
+            order = {"type": "lease", "seconds": left, "grace": self._margin / 2}
+            self.hands.keeping.send_first(order)
+
     def _renew(self, since: float) -> None:
         """Tasks may run as long as the server will wait for us, less a margin."""
-        margin = min(limits.LEASE_MARGIN_SECONDS, self._lease_seconds * LEASE_SHARE)
-        left = since + self._lease_seconds - margin - self.hands.clock()
+        self._lease_ends = since + self._lease_seconds - self._margin
         self._renewed = since
-        self.hands.keeping.send({"type": "lease", "seconds": max(0.0, left)})
+
+    @property
+    def _margin(self) -> float:
+        return min(limits.LEASE_MARGIN_SECONDS, self._lease_seconds * LEASE_SHARE)
 
     async def all_heard(self) -> None:
         """Wait until the server has settled everything, as long as it can be reached."""

@@ -68,6 +68,7 @@ class Holdings:
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
         self.greeted = False  # the server may have fenced what is held: start nothing before
+        self.passed = False  # the lease has: what is held may be somebody else's by now
         self.stopping = False
         self.full = ""  # why the disk takes no more; empty when it does
         self.executions: dict[Ref, Execution] = {}
@@ -161,7 +162,8 @@ class Holdings:
         if execution.spec.outputs and finding.outcome in verdicts.WITH_OUTPUTS:
             execution.due = finding
             self.enter(execution, Phase.UPLOADING, now)
-            self.actions.append(StageOut(execution.ref))
+            if not self.passed:
+                self.actions.append(StageOut(execution.ref))
         else:
             self.end(execution, now, finding)
 

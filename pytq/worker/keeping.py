@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import socket
 import sys
@@ -19,6 +20,8 @@ ERRORS_BYTES: Final = 1024 * 1024
 
 Message = dict[str, Any]
 
+log = logging.getLogger(__name__)
+
 
 class Keeping(asyncio.Protocol):
     """The connection to the keeper of one work directory."""
@@ -28,6 +31,7 @@ class Keeping(asyncio.Protocol):
     ) -> None:
         self.home = home
         self.pid = 0
+        self.lease = 0.0  # seconds that were left of it when the keeper was met
         self._told = told
         self._lost = lost
         self._going: list[Message] = []
@@ -45,6 +49,10 @@ class Keeping(asyncio.Protocol):
     def send(self, message: Message) -> None:
         """Say something with the next batch."""
         self._going.append(message)
+
+    def send_first(self, message: Message) -> None:
+        """Say something before all that has gathered."""
+        self._going.insert(0, message)
 
     def flush(self) -> None:
         """Send what has gathered, once there is somebody to hear it."""
@@ -68,6 +76,14 @@ class Keeping(asyncio.Protocol):
         raise WorkerError(
             f"the keeper of {self.home} does not answer; see keeper.err there for the reason"
         )
+
+    async def reopen(self) -> list[Message]:
+        """Connect again, however long that takes: what runs is not given up."""
+        while True:
+            try:
+                return await self.open()
+            except WorkerError as error:
+                log.error("%s; still trying", error)  # noqa: TRY400 - the sentence says it all
 
     def close(self) -> None:
         """Leave the keeper alone with what it holds."""
@@ -149,6 +165,7 @@ class Keeping(asyncio.Protocol):
         if self._holding is not None and not self._holding.done() and messages:
             first = messages.pop(0)
             self.pid = first["pid"]
+            self.lease = first.get("lease", 0.0)
             self._holding.set_result(first["held"])
         if messages:
             self._told(messages)

@@ -64,13 +64,16 @@ def _step_exited(holdings: Holdings, execution: Execution, event: StepExited, no
     execution.exit_code = event.code
     if event.step == 0 and event.ran:
         execution.entered[Phase.RUNNING] = now - event.ran
-    execution.cpu = (execution.cpu or 0.0) + event.cpu
-    execution.memory = max(execution.memory or 0, event.memory)
+    if event.memory:  # a container that ended at once has told nothing of either
+        execution.cpu = (execution.cpu or 0.0) + event.cpu
+        execution.memory = max(execution.memory or 0, event.memory)
     steps = execution.spec.steps
     last = event.step + 1 == len(steps)
     finding = verdicts.of_exit(event, execution.why, len(steps))
     if steps[event.step].ignore_error and finding.cause in verdicts.IGNORABLE:
         finding = verdicts.SUCCEEDED
+    if finding.outcome is Outcome.SUCCEEDED and not last and holdings.passed:
+        finding = verdicts.ENDED_FOR["lease"]
     if finding.outcome is not Outcome.SUCCEEDED or last:
         holdings.carry_away(execution, now, finding)
     else:

@@ -19,19 +19,23 @@ from pytq.worker.holdings import Execution, Holdings
 from pytq.worker.lives import MOVES
 from pytq.worker.moves import (
     Action,
+    Circumstance,
     DiskLookedAt,
     Event,
     ExecutionEvent,
     Leased,
+    LeaseLookedAt,
     QueueLost,
     Restored,
     SetDeadline,
     SetSlots,
     SettingsChanged,
     StageIn,
+    StageOut,
     StartStep,
     StepExited,
     StepFailedToStart,
+    StopStaging,
     Ticked,
     TookBack,
     WorkerStopped,
@@ -79,16 +83,25 @@ class Machine(Holdings):
                 self._change(event.settings, now)
             case TookBack():
                 self._return(event.count, now)
+            case DiskLookedAt() | LeaseLookedAt() | QueueLost() | WorkerStopped() | Ticked():
+                self._befall(event, now)
+            case _:
+                self._move(event, now)
+
+    def _befall(self, event: Circumstance, now: float) -> None:
+        """Take in what concerns all executions alike."""
+        match event:
             case DiskLookedAt():
                 self.full = event.full
+            case LeaseLookedAt():
+                if event.passed is not self.passed:
+                    self._hold_on(passed=event.passed)
             case QueueLost():
                 self._lose_queue(now)
             case WorkerStopped():
                 self._stop(now)
             case Ticked():
                 self._tire(now)
-            case _:
-                self._move(event, now)
 
     def _move(self, event: ExecutionEvent, now: float) -> None:
         execution = self.executions.get(event.ref)
@@ -152,6 +165,12 @@ class Machine(Holdings):
             elif finding is not None:
                 self.leave(execution, now, finding)
 
+    def _hold_on(self, *, passed: bool) -> None:
+        """Without a lease nothing is begun and nothing put out; with one again, it goes on."""
+        self.passed = passed
+        for ref in self.phases[Phase.UPLOADING]:
+            self.actions.append(StopStaging(ref) if passed else StageOut(ref))
+
     def _stop(self, now: float) -> None:
         self.stopping = True
         self._return(len(self.executions), now)
@@ -176,7 +195,7 @@ class Machine(Holdings):
         if self.full:
             self._return(len(self.executions), now, (Phase.ASSIGNED,))
         ready, waiting = self.phases[Phase.READY], self.phases[Phase.ASSIGNED]
-        if not self.greeted or not (ready or waiting):
+        if not self.greeted or self.passed or not (ready or waiting):
             return
         free = self.settings.concurrency - self.busy
         if ready and free > 0:

@@ -160,6 +160,13 @@ class DiskLookedAt:
 
 
 @dataclass(slots=True)
+class LeaseLookedAt:
+    """Whether the server has been heard lately was looked at; `passed`: not for a whole lease."""
+
+    passed: bool
+
+
+@dataclass(slots=True)
 class QueueLost:
     """The keeper knows nothing of the starts it had queued."""
 
@@ -188,17 +195,8 @@ ExecutionEvent = (
     | Settled
     | Fenced
 )
-Event = (
-    ExecutionEvent
-    | Leased
-    | Restored
-    | SettingsChanged
-    | TookBack
-    | DiskLookedAt
-    | QueueLost
-    | WorkerStopped
-    | Ticked
-)
+Circumstance = DiskLookedAt | LeaseLookedAt | QueueLost | WorkerStopped | Ticked
+Event = ExecutionEvent | Leased | Restored | SettingsChanged | TookBack | Circumstance
 
 # --- actions
 

@@ -104,6 +104,7 @@ _HOLDING: Final = (
     sa.select(
         executions.c.task,
         executions.c.attempt,
+        executions.c.worker,
         executions.c.phase,
         executions.c.stop_wanted,
         tasks.c.name,
@@ -126,11 +127,11 @@ def holding(conn: sa.Connection, worker: int) -> Sequence[AnyRow]:
 
 def reconcile(
     conn: sa.Connection, now: int, worker: int, held: Sequence[Ref], *, same_identity: bool
-) -> tuple[Sequence[AnyRow], Changes]:
+) -> tuple[AnyRow, Sequence[AnyRow], Changes]:
     """Bring the books in line with what a worker says it holds.
 
     What was leased but never reached it stays open, to be sent again; what had gone further and
-    is not held any more is lost. Returns the executions that stay open.
+    is not held any more is lost. Returns the worker's row and the executions that stay open.
     """
     changes = Changes()
     open_now = holding(conn, worker)
@@ -145,7 +146,8 @@ def reconcile(
         rows = open_executions(conn, missing)
         lose(conn, now, list(rows.values()), "its worker no longer knows it", changes)
         changes.write(conn)
-    return [row for row in open_now if row.task not in set(missing)], changes
+    row = conn.execute(sa.select(workers).where(workers.c.id == worker)).one()
+    return row, [row for row in open_now if row.task not in set(missing)], changes
 
 
 def close_all(conn: sa.Connection, now: int, worker: int, detail: str) -> tuple[list[Ref], Changes]:

@@ -1,6 +1,6 @@
 """Handing pending tasks to hungry workers: one transaction for all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import groupby
@@ -13,8 +13,11 @@ from pytq.schema.states import Phase, TaskStatus
 from pytq.server.rules import Candidate, Hungry, choose
 from pytq.server.store.bulk import execute_many, fetch
 from pytq.server.store.changes import Changes
+from pytq.server.store.crew import holding
 from pytq.server.store.engine import among, listed
-from pytq.server.store.tables import batches, executions, tasks
+from pytq.server.store.tables import AnyRow, batches, executions, tasks
+
+Known = Mapping[int, Collection[int]]  # the tasks that each worker holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Leased:
     """What one pass handed out, and which batches have nothing more that fits anybody."""
 
     granted: list[Granted] = field(default_factory=list)
+    astray: list[AnyRow] = field(default_factory=list)  # leased by a pass that seemed to fail
     dry: set[str] = field(default_factory=set)
     changes: Changes = field(default_factory=Changes)
 
@@ -98,9 +102,17 @@ def _activate(dialect: str) -> sa.Update:
     return _ACTIVATE.where(among(dialect, tasks.c.id, "chosen"))
 
 
-def lease(conn: sa.Connection, now: int, hungry: Sequence[Hungry]) -> Leased:
-    """Open executions for hungry workers, each batch's most urgent and oldest tasks first."""
+def lease(
+    conn: sa.Connection, now: int, hungry: Sequence[Hungry], known: Known | None = None
+) -> Leased:
+    """Open executions for hungry workers, each batch's most urgent and oldest tasks first.
+
+    With `known`, what connected workers are known to hold, it also finds what a pass before has
+    leased to them when its commit seemed to fail: without that, nobody would ever be told.
+    """
     leased = Leased()
+    for worker, held in (known or {}).items():
+        leased.astray += [row for row in holding(conn, worker) if _is_astray(row, held)]
     by_batch = sorted((worker for worker in hungry if worker.room > 0), key=lambda w: w.batch)
     for batch, group in groupby(by_batch, key=lambda worker: worker.batch):
         workers = list(group)
@@ -116,6 +128,10 @@ def lease(conn: sa.Connection, now: int, hungry: Sequence[Hungry]) -> Leased:
         _open(conn, now, leased.granted)
         leased.changes.write(conn)
     return leased
+
+
+def _is_astray(row: AnyRow, held: Collection[int]) -> bool:
+    return Phase(row.phase) is Phase.ASSIGNED and row.task not in held
 
 
 def _appetite(now: int, batch: str, workers: Sequence[Hungry], wanted: int) -> dict[str, Any]:

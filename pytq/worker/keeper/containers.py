@@ -57,7 +57,7 @@ class Guarded:
         lines, self.lines = self.lines, []
         return lines
 
-    def check(self, deadline: float) -> None:
+    def check(self, deadline: float, grace: float = GRACE_SECONDS) -> None:
         """End them all once the lease has passed; the agent hears of it first."""
         while self.answers:
             self.hear(*self.answers.pop())
@@ -69,7 +69,9 @@ class Guarded:
             self.take({"id": guard["id"], "cause": "lease"})
         if due and not fresh:
             self.ending = True
-            _thread.start_new_thread(self.end, ([(g["id"], g["socket"], g["name"]) for g in due],))
+            left = max(0.0, min(grace, deadline + grace - now()))
+            doors = [(guard["id"], guard["socket"], guard["name"]) for guard in due]
+            _thread.start_new_thread(self.end, (doors, left))
 
     def hear(self, name: str, ran: bool) -> None:  # noqa: FBT001 - a queue's entry
         """One of them has ended; `ran`: through us."""
@@ -86,7 +88,7 @@ class Guarded:
             return 0.5
         return max(0.5, min(RETRY_SECONDS, deadline - now())) if deadline else RETRY_SECONDS
 
-    def end(self, due: list[tuple[str, str, str]]) -> None:
+    def end(self, due: list[tuple[str, str, str]], grace: float) -> None:
         """SIGTERM to all, SIGKILL after the grace. Runs in a thread."""
         try:
             running = []
@@ -97,7 +99,7 @@ class Guarded:
                 elif status:
                     self.answers.append((name, False))  # it had ended already
             if running:
-                time.sleep(GRACE_SECONDS)
+                time.sleep(grace)
             for name, door, container in running:
                 if signal(door, container, "SIGKILL"):
                     self.answers.append((name, True))

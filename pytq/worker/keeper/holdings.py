@@ -5,8 +5,11 @@ import json
 from abc import ABC, abstractmethod
 
 from pytq.worker.keeper.containers import Guarded
+from pytq.worker.keeper.programs import FIRST_STEP
 from pytq.worker.keeper.spawners import Spawners
 from pytq.worker.keeper.tasks import LOG_BYTES, Log, Message, Task, now
+
+NOTHING_RAN = {"type": "exited", "code": None, "signal": None, "cpu": 0.0, "rss": 0}
 
 
 class Holdings(ABC):
@@ -21,6 +24,7 @@ class Holdings(ABC):
         self.starts: list[Message] = []
         self.queue: dict[str, Message] = {}  # starts that wait for a slot, first come, first served
         self.slots = 0
+        self.deadline = 0.0  # of the lease; 0: none was ever given
         self.starting: dict[str, Task] = {}  # their pids are not known yet, by id
         self.mains: dict[int, Task] = {}  # running, by pid
         self.buried: list[Task] = []  # ended by themselves, their strays not yet
@@ -28,6 +32,11 @@ class Holdings(ABC):
         self.told: list[str] = []  # lines for the agent
         self.kept: list[str] = []  # lines for the log
         self.rewrite_log()
+
+    @property
+    def expired(self) -> bool:
+        """Whether the lease has passed: others may have by now what is held here."""
+        return 0 < self.deadline <= now()
 
     @property
     def busy(self) -> int:
@@ -45,10 +54,20 @@ class Holdings(ABC):
             self.told.append(json.dumps(self.past[order["id"]]))
         else:
             order["argv"][0], order["env"]["PATH"], order["cwd"], order["stdout"], order["stderr"]
-            if order.get("ahead"):
+            if self.expired:
+                self.refuse(order)
+            elif order.get("ahead"):
                 self.queue[order["id"]] = order
             else:
                 self.note(order)
+
+    def refuse(self, order: Message) -> None:
+        """Start nothing without a lease: the first step is given back, a later one has ended."""
+        if order["id"].endswith(FIRST_STEP):
+            self.told.append(json.dumps({"type": "withdrawn", "ids": [order["id"]]}))
+        else:
+            task = self.tasks[order["id"]] = Task(order)
+            self.end(task, {**NOTHING_RAN, "cause": "lease"})
 
     def note(self, order: Message) -> None:
         """See to it that something is started with the next batch."""
@@ -60,7 +79,7 @@ class Holdings(ABC):
     def advance(self) -> None:
         """Start what was noted, and from the queue what has a slot."""
         self.start_all()
-        while self.queue and (free := self.slots - self.busy) > 0:
+        while self.queue and not self.expired and (free := self.slots - self.busy) > 0:
             for name in list(self.queue)[:free]:
                 self.note(self.queue.pop(name))
             self.start_all()

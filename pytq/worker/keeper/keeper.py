@@ -35,7 +35,7 @@ class Keeper(Holdings):
         self.strays: dict[int, Task | None] = {}  # adopted orphans, by pid
         self.agent: Agent | None = None
         self.alone_since = now()
-        self.deadline = 0.0  # of the lease; 0: none was ever given
+        self.grace = GRACE_SECONDS  # after the lease, for tasks to end
         self.leaving = False
         self.asked = False  # by SIGTERM
         self.tell_at = 0.0  # when the lines for the agent must go
@@ -79,7 +79,9 @@ class Keeper(Holdings):
         held = [task.state() for task in self.tasks.values()]
         held += [record for name, record in self.past.items() if name not in self.tasks]
         held += self.guarded.states()
-        self.told = [json.dumps({"type": "holding", "held": held, "pid": os.getpid()})]
+        left = self.deadline - now() if self.deadline else 0.0
+        holding = {"type": "holding", "held": held, "pid": os.getpid(), "lease": left}
+        self.told = [json.dumps(holding)]
 
     def part(self, poll: select.epoll) -> None:
         """Let the agent go."""
@@ -161,6 +163,7 @@ class Keeper(Holdings):
     def lease(self, order: Message) -> None:
         """Tasks may run so much longer without another word from the server."""
         self.deadline = now() + float(order["seconds"])
+        self.grace = min(GRACE_SECONDS, float(order.get("grace", GRACE_SECONDS)))
 
     def shut_down(self, order: Message) -> None:
         """Go as soon as nothing runs; with `kill`, see to it that nothing does."""
@@ -257,22 +260,30 @@ class Keeper(Holdings):
     def check_deadlines(self) -> None:
         """End what outlived its lease, kill what outlived its grace."""
         if self.guarded.held:
-            self.guarded.check(self.deadline)
+            self.guarded.check(self.deadline, self.grace)
             news = self.guarded.news()
             self.kept += news
             self.told += news
-        if not self.mains:
-            return
-        if self.deadline and now() >= self.deadline:
+        if self.expired:
             if self.queue:
                 self.withdraw({"ids": list(self.queue)})
-            for task in self.mains.values():
-                if not task.kill_at:
-                    task.cause = "lease"
-                    self.terminate(task, GRACE_SECONDS)
+            self.end_all_in_time()
         for task in [task for task in self.dying.values() if now() >= task.kill_at]:
-            task.kill_at = now() + GRACE_SECONDS
+            task.killed, task.kill_at = True, now() + GRACE_SECONDS  # then once more
             self.reach(task, signal.SIGKILL)
+
+    def end_all_in_time(self) -> None:
+        """The lease has passed: all have ended before anybody else may have them.
+
+        Whoever comes too late for that, after a sleep of the whole machine, has no time to be kind.
+        """
+        last = self.deadline + self.grace
+        for task in self.mains.values():
+            if not task.kill_at:
+                task.cause = "lease"
+                self.terminate(task, max(0.0, last - now()))
+            elif not task.killed:
+                task.kill_at = min(task.kill_at, last)
 
     def patience(self) -> float | None:
         """How long the loop may sleep."""

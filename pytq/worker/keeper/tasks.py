@@ -32,6 +32,7 @@ class Task:
         "cause",
         "id",
         "kill_at",
+        "killed",
         "late",
         "marker",
         "note",
@@ -49,6 +50,7 @@ class Task:
         self.since = now()
         self.cause = ""
         self.kill_at = 0.0
+        self.killed = False
         self.late: list[Message] = []  # orders that came while it was being started
         self.verdict: Message | None = None  # its own process has ended, strays may still live
         self.record: Message | None = None  # all of it has ended
