@@ -11,17 +11,28 @@ HERE = Path(__file__).resolve().parent
 CACHE = HERE.parent / ".cache"
 VENV = CACHE / "bench-venv"
 REQUIREMENTS = HERE / "requirements.txt"
+STAGING_VENV = CACHE / "staging-venv"
+STAGING_REQUIREMENTS = HERE / "requirements-staging.txt"
 
 
 def peer_python():
     """The Python that has the peers installed; installs them when the pins have changed."""
-    python, stamp = VENV / "bin" / "python", VENV / "requirements.txt"
-    if not stamp.exists() or stamp.read_text() != REQUIREMENTS.read_text():
-        print("installing the peers into", VENV, flush=True)
-        venv.create(VENV, with_pip=True, clear=True)
+    return _installed(VENV, REQUIREMENTS)
+
+
+def staging_python():
+    """The Python beside which the peers of staging are installed."""
+    return _installed(STAGING_VENV, STAGING_REQUIREMENTS)
+
+
+def _installed(home, requirements):
+    python, stamp = home / "bin" / "python", home / "requirements.txt"
+    if not stamp.exists() or stamp.read_text() != requirements.read_text():
+        print("installing the peers into", home, file=sys.stderr, flush=True)
+        venv.create(home, with_pip=True, clear=True)
         pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "-r", REQUIREMENTS], check=True)
-        stamp.write_text(REQUIREMENTS.read_text())
+        subprocess.run([*pip, "-r", requirements], check=True)
+        stamp.write_text(requirements.read_text())
     return python
 
 

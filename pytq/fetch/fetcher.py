@@ -21,6 +21,8 @@ from pytq.fetch.web import Web
 from pytq.schema import uris
 from pytq.schema.uris import Uri, UriError
 
+Stamp = tuple[int, int, int]  # what changes when a file is written to: size, time, identity
+
 
 class Fetcher:
     """Moves files between this machine and URIs, within one event loop.
@@ -130,7 +132,6 @@ class Fetcher:
             self._threads.close()
 
     async def _get_file(self, uri: Uri, place: Path, wanted: Wanted, meter: Meter) -> None:
-        await self._threads.run(lambda: _make_room(uri, place))
         engine = self._engine(uri)
 
         async def attempt() -> None:
@@ -162,11 +163,17 @@ class Fetcher:
         await folders.each(planned(), one, self.options.concurrency)
         await self._threads.run(lambda: place.mkdir(parents=True, exist_ok=True))
 
-    async def _put_file(self, place: Path, uri: Uri, tag: str, meter: Meter) -> None:
+    async def _put_file(
+        self, place: Path, uri: Uri, tag: str, meter: Meter, known: Stamp | None = None
+    ) -> None:
         engine = self._store(uri)
 
         async def attempt() -> None:
-            before = await self._threads.run(lambda: _stamp(uri, place))
+            nonlocal known
+            before = known
+            if before is None:
+                before = await self._threads.run(lambda: _stamp(uri, place))
+            known = None
             meter.back_to(0)
             meter.expect(before[0])
             await engine.put(place, uri, tag, meter)
@@ -179,17 +186,17 @@ class Fetcher:
     async def _put_folder(self, place: Path, uri: Uri, tag: str, progress: Progress) -> None:
         async with self._store(uri).folder(uri, tag) as target:
 
-            async def planned() -> AsyncIterator[tuple[Path, str, Meter]]:
+            async def planned() -> AsyncIterator[tuple[Path, str, Stamp, Meter]]:
                 found = folders.regular_files(place)
                 while batch := await self._threads.run(lambda: _batch(uri, found)):
-                    for path, name, size in batch:
+                    for path, name, stamp in batch:
                         meter = Meter(progress)
-                        meter.expect(size)
-                        yield path, name, meter
+                        meter.expect(stamp[0])
+                        yield path, name, stamp, meter
 
-            async def one(plan: tuple[Path, str, Meter]) -> None:
-                path, name, meter = plan
-                await self._put_file(path, below(target, name), tag, meter)
+            async def one(plan: tuple[Path, str, Stamp, Meter]) -> None:
+                path, name, stamp, meter = plan
+                await self._put_file(path, below(target, name), tag, meter, stamp)
 
             await folders.each(planned(), one, self.options.concurrency)
 
@@ -252,15 +259,7 @@ def below(folder: Uri, name: str) -> Uri:
     return replace(folder, path=f"{folder.path}{name}", actions=())
 
 
-def _make_room(uri: Uri, place: Path) -> None:
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise local_error(uri, error) from error
-
-
-def _stamp(uri: Uri, place: Path) -> tuple[int, int, int]:
-    """What changes when somebody writes to a file: size, time and identity."""
+def _stamp(uri: Uri, place: Path) -> Stamp:
     try:
         facts = place.lstat()
     except OSError as error:
@@ -268,8 +267,8 @@ def _stamp(uri: Uri, place: Path) -> tuple[int, int, int]:
     return facts.st_size, facts.st_mtime_ns, facts.st_ino
 
 
-def _batch(uri: Uri, found: Iterator[tuple[Path, str]]) -> list[tuple[Path, str, int]]:
+def _batch(uri: Uri, found: Iterator[tuple[Path, str]]) -> list[tuple[Path, str, Stamp]]:
     try:
-        return [(path, name, path.lstat().st_size) for path, name in islice(found, 1_000)]
+        return [(path, name, _stamp(uri, path)) for path, name in islice(found, 1_000)]
     except OSError as error:
         raise local_error(uri, error) from error

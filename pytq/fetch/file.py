@@ -51,7 +51,9 @@ class FileEngine:
 
         def work(stop: threading.Event) -> None:
             with _told(uri):
-                copy = _Copy(uri, self._allowed(uri), place, meter, stop)
+                source = self._allowed(uri)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                copy = _Copy(uri, source, place, meter, stop)
                 copy.make(wanted, SUFFIX, sync=False)
 
         await self._threads.run_long(uri, work, meter)

@@ -143,7 +143,7 @@ class Landing:
     def _open(self) -> int:
         """Open and lock the part; when another process is at it, take one of our own."""
         while True:
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+            fd = opened(self.path)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -219,6 +219,16 @@ class Landing:
                 f" are {free}; free some space there"
             )
             raise FetchError(self._uri, reason, FetchFailure.DISK)
+
+
+def opened(path: Path) -> int:
+    """Open a part file, making its folder where there is none yet."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, flags, 0o666)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, flags, 0o666)
 
 
 def merged(stretches: list[Stretch]) -> list[Stretch]:

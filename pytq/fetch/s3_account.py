@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 DEFAULT_REGION: Final = "us-east-1"
 AWS_HOSTS: Final = (".amazonaws.com", ".amazonaws.com.cn")
 PAGE: Final = 1_000  # objects of one listing
+# The body is not signed: Content-MD5 guards it, and it would be read once more.
+_UNSIGNED_BODY: Final = AioConfig(s3={"payload_signing_enabled": False})
 _CODE: Final = re.compile(r"<Code>([A-Za-z0-9.]{1,100})</Code>")
 _TAG: Final = re.compile(r'"?([0-9a-f]{32})"?')
 
@@ -85,8 +87,7 @@ class Bucket:
         url = self.url(uri, query)
         request = AWSRequest(method, url, headers=dict(headers or {}))
         if self.credentials is not None:
-            # The body is not signed: Content-MD5 guards it, and it would be read once more.
-            request.context["client_config"] = AioConfig(s3={"payload_signing_enabled": False})
+            request.context["client_config"] = _UNSIGNED_BODY
             frozen = await self.credentials.get_frozen_credentials()
             S3SigV4Auth(frozen, "s3", self.region).add_auth(request)
         return URL(url, encoded=True), dict(request.headers.items())
@@ -203,7 +204,7 @@ def explained(uri: Uri) -> Iterator[None]:
         code = f"<Code>{answer.get('Error', {}).get('Code', '')}</Code>"
         raise failure(uri, status, code, headers) from error
     except (HTTPClientError, EndpointConnectionError, aiohttp.ClientError, OSError) as error:
-        reason = "the S3 endpoint does not answer"
+        reason = "the S3 endpoint does not answer; is AWS_ENDPOINT_URL right?"
         raise FetchError(uri, reason, FetchFailure.UNREACHABLE) from error
     except BotoCoreError as error:
         # Its own words on profiles, regions and endpoints; they name no secrets.

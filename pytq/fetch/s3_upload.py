@@ -39,7 +39,7 @@ _COMPOSITE: Final = re.compile(r'"?([0-9a-f]{32}-[0-9]+)"?')
 
 
 class Upload:
-    """One file on its way into a bucket."""
+    """One file on its way into a bucket; its size is what the meter expects."""
 
     def __init__(
         self, web: Web, bucket: Bucket, uri: Uri, place: Path, threads: Threads, meter: Meter
@@ -49,7 +49,7 @@ class Upload:
 
     async def run(self) -> None:
         """Send the file, and see that the store has what was sent."""
-        size = (await self._disk(self._place.lstat)).st_size
+        size = self._meter.total
         if size <= PART:
             await self._send(0, size, "")
         else:

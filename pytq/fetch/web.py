@@ -99,6 +99,7 @@ class Web:
         self.options = options
         self._bounds = bounds
         self._session: aiohttp.ClientSession | None = None
+        self._proxies = getproxies()
 
     @asynccontextmanager
     async def ask(
@@ -124,7 +125,7 @@ class Web:
                     data=data,
                     allow_redirects=redirects,
                     max_redirects=REDIRECTS,
-                    proxy=_proxy(url),
+                    proxy=self._proxy(url),
                 ) as response:
                     yield response
 
@@ -134,6 +135,12 @@ class Web:
             await self._session.close()
             self._session = None
             await asyncio.sleep(0)  # the turn of the loop in which its sockets are closed
+
+    def _proxy(self, url: URL) -> str | None:
+        """The proxy that this machine's environment names; aiohttp would read .netrc, too."""
+        if not self._proxies or url.host is None or proxy_bypass(url.authority):
+            return None
+        return self._proxies.get(url.scheme) or self._proxies.get("all")
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -152,14 +159,6 @@ class Web:
                 max_field_size=LINE_BYTES,
             )
         return self._session
-
-
-def _proxy(url: URL) -> str | None:
-    """The proxy that this machine's environment names for a URL; aiohttp would read .netrc too."""
-    proxies = getproxies()
-    if not proxies or url.host is None or proxy_bypass(url.authority):
-        return None
-    return proxies.get(url.scheme) or proxies.get("all")
 
 
 class told:  # noqa: N801 - read as a word: `with told(...)`

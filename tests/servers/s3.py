@@ -127,7 +127,7 @@ def ceph(memory: int = 2 << 30) -> Iterator[S3Server]:
     """A Ceph cluster of one, and its S3 gateway."""
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pytq-ceph-")))
-        mon, rgw = _free_port(), _free_port()
+        mon, rgw = free_port(), free_port()
         fsid = str(uuid.uuid4())
         text = CEPH_CONFIGURATION.format(fsid=fsid, home=home, mon=mon, rgw=rgw, memory=memory)
         conf = home / "ceph.conf"
@@ -136,7 +136,7 @@ def ceph(memory: int = 2 << 30) -> Iterator[S3Server]:
             (home / folder).mkdir()
         _start_ceph(stack, home, conf, fsid, mon)
         server = stack.enter_context(closing(S3Server(f"http://127.0.0.1:{rgw}")))
-        _wait_for(server.endpoint)
+        wait_for(server.endpoint)
         keys = [f"--access-key={server.key}", f"--secret={server.secret}"]
         words = ["user", "create", "--uid=test", "--display-name=test", *keys]
         _run(["radosgw-admin", "-c", str(conf), *words])
@@ -167,7 +167,8 @@ def _run(words: list[str]) -> None:
     subprocess.run(words, check=True, capture_output=True, timeout=STARTING_SECONDS)
 
 
-def _wait_for(url: str) -> None:
+def wait_for(url: str) -> None:
+    """Wait until somebody answers there."""
     deadline = time.monotonic() + STARTING_SECONDS
     while True:
         with contextlib.suppress(OSError), _ask(url):
@@ -181,7 +182,8 @@ def _ask(url: str) -> Any:
     return urllib.request.urlopen(url, timeout=5)  # noqa: S310 - a URL of our own server
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody uses at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
