@@ -328,7 +328,7 @@ class Containers:
             log.exception("%s was given up, through a fault of ours", run.name)
             event = StepExited(order.ref, order.step, cause="dockerd away")
         if os.getuid() != 0 and await asyncio.to_thread(ownership.is_foreign, room):
-            labels = {f"{LABELS}worker": self._identity}
+            labels = order.config["Labels"]
             await ownership.reclaim(self._dockerd, room, f"{run.name}-chown", labels)
         del self.runs[order.ref, order.step]
         self._told(event)

@@ -15,6 +15,7 @@ from typing import Final
 from pytq.worker.runners.docker.dockerd import DockerdAway
 
 HEADER: Final = struct.Struct(">BxxxL")
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 ERROR: Final = 3  # a stream by which dockerd itself speaks
 ADDING: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 UNFOOLED: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
@@ -28,7 +29,7 @@ class OutputLost(Exception):  # noqa: N818 - the task's output, that is
 
     def __init__(self, path: str, error: OSError) -> None:
         super().__init__(f"{path}: {error.strerror}")
-        self.full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        self.full = error.errno in FULL
 
 
 class Demultiplexer:

@@ -33,7 +33,7 @@ from pytq.worker.runners.docker.dockerd import (
 from pytq.worker.runners.docker.images import Images
 from pytq.worker.runners.docker.listening import Listener
 from pytq.worker.runners.docker.order import CannotStart, Gone, Order
-from pytq.worker.runners.docker.output import OutputLost, opened
+from pytq.worker.runners.docker.output import FULL, OutputLost, opened
 from pytq.worker.runners.docker.pulls import NO_ROOM, ImageError
 from pytq.worker.runners.docker.usage import Usage
 
@@ -61,6 +61,7 @@ class Run:
         self._started = 0.0  # in seconds since 1970
         self._dockerd = dockerd
         self._images = images
+        self._found = False  # it was made before, by another agent
         self._maker = uuid.uuid4().hex
         self._listener = Listener(dockerd, order.name, order.sink)
         self._begun = asyncio.Event()
@@ -119,7 +120,8 @@ class Run:
             before = order.sink.open()
         except OSError as error:
             detail = f"its output has no place: {error.strerror}: {error.filename}"
-            raise CannotStart(detail, Cause.COMMAND) from error
+            cause = Cause.DISK if error.errno in FULL else Cause.COMMAND
+            raise CannotStart(detail, cause) from error
         await self._have_image()
         if not order.given:
             user = order.config.get("User") or self._images.user_of(order.image)
@@ -129,11 +131,7 @@ class Run:
         if not await self._launch(lambda: self._create(config), START_SECONDS):
             await self._find()
             return
-        if self.cause:
-            raise Gone(self.cause)
-        await self._launch(self._attach, START_SECONDS)
-        await self._launch(lambda: self._dockerd.start(self.name), AWAY_SECONDS)
-        self._began()
+        await self._begin()
 
     async def _launch(self, ask: Callable[[], Awaitable[T]], seconds: float) -> T:
         try:
@@ -175,11 +173,31 @@ class Run:
         except ImageError as error:
             raise CannotStart(str(error), error.cause, transient=not error.permanent) from error
 
+    async def _begin(self) -> None:
+        """Start what was made, with its streams in our hands."""
+        if self.cause:
+            raise Gone(self.cause)
+        await self._launch(self._attach, START_SECONDS)
+        again = False
+
+        async def start() -> None:
+            nonlocal again
+            if again:  # it may run since the last time: its log knows what we may have missed
+                if self.order.stdin is not None:
+                    raise Gone("unfed")
+                self._listener.detach()
+            again = True
+            await self._dockerd.start(self.name)
+
+        await self._launch(start, AWAY_SECONDS)
+        self._began()
+
     async def _attach(self) -> None:
         await self._listener.attach(stdin=self.order.stdin is not None)
 
     async def _find(self) -> None:
         """Take over a container that an agent before this one has made."""
+        self._found = True
         found = await self._listener.show()
         before = found["Config"]["Labels"].get(f"{LABELS}sizes", "0,0")
         stdout, _, stderr = before.partition(",")
@@ -188,9 +206,9 @@ class Run:
         except OSError as error:
             raise OutputLost(str(error.filename), error) from error
         if found["State"]["Status"] == "created":
-            await self._launch(self._attach, START_SECONDS)
-            await self._launch(lambda: self._dockerd.start(self.name), AWAY_SECONDS)
-        elif found["Config"]["OpenStdin"] and not self._was_fed():
+            await self._begin()
+            return
+        if found["Config"]["OpenStdin"] and not self._was_fed():
             with contextlib.suppress(DockerError):
                 await insist(lambda: self._dockerd.kill(self.name, "SIGKILL"), AWAY_SECONDS)
             raise Gone("unfed")
@@ -221,7 +239,7 @@ class Run:
     async def _verdict(self, code: int) -> Event:
         """What its end means. Success that nothing casts doubt on needs no question."""
         doubtful = self._listener.cut or await self._may_be_interrupted()
-        if code == 0 and not doubtful and not self.order.found:
+        if code == 0 and not doubtful and not self._found:
             ran = time.monotonic() - self.running_since
             return self._exited(code, cause=self.cause, ran=ran)
         state = (await self._listener.show())["State"]
@@ -236,7 +254,7 @@ class Run:
 
     async def _may_be_interrupted(self) -> bool:
         """Whether dockerd may be stopping, which to its containers is a polite SIGTERM."""
-        if self._dockerd.live_restore or self.cause or self.order.found:
+        if self._dockerd.live_restore or self.cause or self._found:
             return False
         try:
             await self._dockerd.knock()
