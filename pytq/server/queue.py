@@ -47,7 +47,7 @@ from pytq.server.recruit.jobs import Jobs
 from pytq.server.recruit.office import Office
 from pytq.server.recruit.providers import Provider
 from pytq.server.recruit.recruiter import Recruiter
-from pytq.server.store import acting, insight, listing, outputs, reading, submitting
+from pytq.server.store import acting, insight, listing, outputs, reading, submitting, tries
 from pytq.server.store.changes import Changes
 from pytq.server.store.database import Connection
 from pytq.server.store.tables import AnyRow
@@ -183,14 +183,14 @@ class Queue(Batches, Office, Tokens):
 
     async def list_executions(self, query: ExecutionFilter) -> Page[ExecutionView]:
         """List executions."""
-        page = await self._read(lambda conn: reading.list_executions(conn, query))
+        page = await self._read(lambda conn: tries.list_executions(conn, query))
         for execution in page.items:
             self._add_staging(execution)
         return page
 
     async def get_execution(self, task: int, attempt: int) -> ExecutionView:
         """Show an execution."""
-        execution = await self._read(lambda conn: reading.get_execution(conn, task, attempt))
+        execution = await self._read(lambda conn: tries.get_execution(conn, task, attempt))
         self._add_staging(execution)
         return execution
 
@@ -206,7 +206,7 @@ class Queue(Batches, Office, Tokens):
         """Read a stream: where the bytes begin, the bytes, how many the stream has in all."""
 
         def look(conn: Connection) -> tuple[int, bytes, int]:
-            execution = reading.get_execution(conn, task, attempt)
+            execution = tries.get_execution(conn, task, attempt)
             size = getattr(execution, f"{stream}_bytes")
             offset = max(0, size - query.limit) if query.offset is None else query.offset
             return *outputs.read_output(conn, task, attempt, stream, offset, query.limit), size

@@ -8,9 +8,9 @@ import sqlalchemy as sa
 from rig import Rig, task
 
 from pytq.schema import limits
-from pytq.schema.queries import TaskFilter
-from pytq.schema.states import TaskStatus
-from pytq.server.store import listing
+from pytq.schema.queries import ExecutionFilter, TaskFilter
+from pytq.schema.states import Outcome, TaskStatus
+from pytq.server.store import listing, tries
 from pytq.server.store.database import Database
 
 
@@ -104,18 +104,12 @@ async def test_every_filter_finds_exactly_what_fits(
     monkeypatch.setattr(listing, "_WINDOW", 2)
     monkeypatch.setattr(listing, "_MERGED", 2)
     rows = (await rig.queue.list_tasks(TaskFilter(limit=100))).items
-    tried = await rig.queue.list_executions(_all())
+    tried = await rig.queue.list_executions(ExecutionFilter(limit=100))
     workers = {one.task: one.worker for one in tried.items}
     for wanted in FILTERS:
         right = [row.id for row in rows if fits(row, wanted, workers.get(row.id))]
         assert await every(rig, **wanted) == sorted(right, reverse=True), wanted
         assert await every(rig, oldest_first=True, **wanted) == sorted(right), wanted
-
-
-def _all() -> Any:
-    from pytq.schema.queries import ExecutionFilter
-
-    return ExecutionFilter(limit=100)
 
 
 @pytest.mark.usefixtures("many")
@@ -131,6 +125,53 @@ async def test_every_order_is_complete(rig: Rig) -> None:
         assert urgent == sorted(right, key=lambda i: (-rows[i].priority, i))
         for sort, order in (("changed", changed), ("priority", urgent)):
             assert await every(rig, sort=sort, oldest_first=True, **wanted) == order[::-1]
+
+
+TRIES: list[dict[str, Any]] = [
+    {},
+    {"open": True},
+    {"open": False},
+    {"worker": "w1"},
+    {"worker": "w2", "open": True},
+    {"worker": "nobody"},
+    {"outcome": Outcome.FAILED},
+    {"outcome": Outcome.LOST},
+    {"outcome": Outcome.SUCCEEDED, "worker": "w1"},
+    {"task": 1},
+    {"task": 1, "outcome": Outcome.FAILED},
+]
+
+
+async def test_lists_of_tries_are_right(
+    rig: Rig, many: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over many short pages, every filter of executions finds exactly what fits, newest first."""
+    monkeypatch.setattr(tries, "_WINDOW", 2)
+    monkeypatch.setattr(limits, "SEARCH_IDS", 4)
+    await rig.queue.retry_task(many[0])
+    await rig.settle()
+    whole = (await rig.queue.list_executions(ExecutionFilter(limit=100))).items
+    assert [(one.task, one.attempt) for one in whole] == sorted(
+        ((one.task, one.attempt) for one in whole), reverse=True
+    )
+    for wanted in TRIES:
+        right = [
+            one.id
+            for one in whole
+            if wanted.get("worker") in (None, one.worker)
+            and wanted.get("outcome") in (None, one.outcome)
+            and wanted.get("task") in (None, one.task)
+            and wanted.get("open") in (None, one.ended_at is None)
+        ]
+        query = ExecutionFilter(**{"limit": 2, **wanted})
+        found: list[str] = []
+        while True:
+            page = await rig.queue.list_executions(query)
+            found += [one.id for one in page.items]
+            if page.next is None:
+                break
+            query = query.model_copy(update={"after": page.next})
+        assert found == right, wanted
 
 
 async def test_cursors_can_be_made_from_a_task(rig: Rig, many: list[int]) -> None:

@@ -59,9 +59,9 @@ class Changes:
 
     def note(self, at: int, kind: str, actor: str, **about: Any) -> None:
         """Note an event: what happened, through whom, and what it is about."""
-        if "batch" in about:
+        if about.get("batch"):
             self.batches.add(about["batch"])
-        if "worker" in about:
+        if about.get("worker"):
             self.workers.add(about["worker"])
         self.noted.append({"at": at, "kind": kind, "actor": actor, **about})
 

@@ -1,20 +1,19 @@
 """Looking: pages by keyset, counts from the kept counts, rows turned into the API's views."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 from pydantic_core import from_json
 
 from pytq.schema.problems import NotFoundError
-from pytq.schema.queries import EventFilter, ExecutionFilter
-from pytq.schema.states import Cause, Outcome, Phase, RunWhen, Signal, TaskStatus
+from pytq.schema.queries import EventFilter
+from pytq.schema.states import Cause, Phase, RunWhen, TaskStatus
 from pytq.schema.tasks import TaskSpec
 from pytq.schema.views import (
     BatchView,
     Counts,
     EventView,
-    ExecutionView,
     Page,
     Reason,
     TaskView,
@@ -85,95 +84,16 @@ def _task_view(row: AnyRow, required: list[int]) -> TaskView:
         run_when=RunWhen(row.run_when),
         requirements=required,
         tags=from_json(row.tags) if row.tags else {},
-        reason=_reason(row),
+        reason=reason(row),
         created_at=row.created_at,
         changed_at=row.changed_at,
         spec=TaskSpec.model_validate_json(row.spec),
     )
 
 
-def _reason(row: AnyRow) -> Reason | None:
+def reason(row: AnyRow) -> Reason | None:
+    """Why something is as its row says."""
     return Reason(cause=Cause(row.cause), detail=row.detail or "") if row.cause else None
-
-
-_EXECUTIONS: Final = sa.select(executions, workers.c.name.label("worker_name")).join(
-    workers, workers.c.id == executions.c.worker
-)
-
-
-def list_executions(conn: sa.Connection, wanted: ExecutionFilter) -> Page[ExecutionView]:
-    """One page of executions, newest task first."""
-    query = _EXECUTIONS
-    if wanted.task is not None:
-        query = query.where(executions.c.task == wanted.task)
-    if wanted.worker is not None:
-        named = sa.select(workers.c.id).where(workers.c.name == wanted.worker)
-        query = query.where(executions.c.worker.in_(named))
-    if wanted.open is not None:
-        open_now = executions.c.ended_at.is_(None)
-        query = query.where(open_now if wanted.open else sa.not_(open_now))
-    if wanted.outcome is not None:
-        query = query.where(executions.c.outcome == wanted.outcome.value)
-    if wanted.after is not None:
-        task, _, attempt = wanted.after.partition(".")
-        before = sa.tuple_(sa.literal(int(task)), sa.literal(int(attempt or 0)))
-        query = query.where(sa.tuple_(executions.c.task, executions.c.attempt) < before)
-    query = query.order_by(executions.c.task.desc(), executions.c.attempt.desc())
-    rows = (conn.execute(query.limit(wanted.limit + 1))).all()
-    return Page[ExecutionView](
-        items=[_execution_view(row) for row in rows[: wanted.limit]],
-        next=_cursor(rows, wanted.limit, lambda row: f"{row.task}.{row.attempt}"),
-    )
-
-
-def get_execution(conn: sa.Connection, task: int, attempt: int) -> ExecutionView:
-    """One execution."""
-    found = conn.execute(
-        _EXECUTIONS.where(executions.c.task == task, executions.c.attempt == attempt)
-    )
-    row = found.one_or_none()
-    if row is None:
-        raise NotFoundError(f"there is no execution {task}.{attempt}", field="execution")
-    return _execution_view(row)
-
-
-def executions_of(
-    conn: sa.Connection, refs: Collection[tuple[int, int]]
-) -> dict[tuple[int, int], ExecutionView]:
-    """Those of these executions that there are; each is a task and an attempt."""
-    dialect = conn.dialect.name
-    found = conn.execute(
-        _EXECUTIONS.where(among(dialect, executions.c.task, "of")),
-        {"of": listed(dialect, [task for task, _ in refs])},
-    )
-    wanted = set(refs)
-    rows = [row for row in found if (row.task, row.attempt) in wanted]
-    return {(row.task, row.attempt): _execution_view(row) for row in rows}
-
-
-def _execution_view(row: AnyRow) -> ExecutionView:
-    return ExecutionView(
-        id=f"{row.task}.{row.attempt}",
-        task=row.task,
-        attempt=row.attempt,
-        worker=row.worker_name,
-        phase=Phase(row.phase),
-        outcome=Outcome(row.outcome) if row.outcome else None,
-        reason=_reason(row),
-        exit_code=row.exit_code,
-        paused=row.paused,
-        stop_wanted=Signal(row.stop_wanted) if row.stop_wanted else None,
-        assigned_at=row.assigned_at,
-        downloading_at=row.downloading_at,
-        ready_at=row.ready_at,
-        running_at=row.running_at,
-        uploading_at=row.uploading_at,
-        ended_at=row.ended_at,
-        cpu_seconds=row.cpu_seconds,
-        memory=row.memory,
-        stdout_bytes=row.stdout_bytes,
-        stderr_bytes=row.stderr_bytes,
-    )
 
 
 def count(conn: sa.Connection, batch: str | None) -> Counts:

@@ -10,8 +10,9 @@ from pytq.schema import limits
 from pytq.schema.states import Phase
 from pytq.schema.views import BatchView, EventView, ExecutionView, TaskView
 from pytq.server.store.engine import among, listed
-from pytq.server.store.reading import crew, executions_of, list_batches, task_views
+from pytq.server.store.reading import crew, list_batches, task_views
 from pytq.server.store.tables import AnyRow, events, tasks
+from pytq.server.store.tries import executions_of
 
 
 @dataclass(frozen=True, slots=True)
