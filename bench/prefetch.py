@@ -30,7 +30,10 @@ from pytq.schema import address
 
 PYTQ = [sys.executable, "-m", "pytq.cli.main"]
 MEGABYTE = 1_000_000
-PIECE = 64 * 1024
+PIECE = 256 * 1024
+LATE_SECONDS = (
+    0.5  # so far behind its rate the link catches up, should this process be kept waiting
+)
 
 
 class Link:
@@ -58,6 +61,7 @@ class Link:
         answer = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
         answer.content_length = self.size
         await answer.prepare(request)
+        self.free_at = max(self.free_at, time.monotonic())  # an idle link saves nothing up
         left = self.size
         while left:
             piece = min(PIECE, left)
@@ -69,8 +73,8 @@ class Link:
     async def turn(self, amount):
         """Wait until the link has carried what came before, and this."""
         now = time.monotonic()
-        self.free_at = max(self.free_at, now) + amount / self.rate
-        await asyncio.sleep(self.free_at - now)
+        self.free_at = max(self.free_at, now - LATE_SECONDS) + amount / self.rate
+        await asyncio.sleep(max(0.0, self.free_at - now))
 
 
 class System:
