@@ -261,7 +261,7 @@ class _Writing:
     def flush(self) -> None:
         """Write what has gathered, and note it now and then."""
         pieces, self._pieces = self._pieces, []
-        content = b"".join(pieces)
+        content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self._landing.write(self._written, content)
         self._written += len(content)
         if self._written - self._marked >= MARK_BYTES:

@@ -1,30 +1,28 @@
 """S3, and what speaks like it: one object, or all below a prefix that ends in `/`.
 
-aioboto3 finds credentials, region and endpoint, lists and deletes; the bytes go through our own
-HTTP, signed by botocore: measured as fast as the fastest library there is, with every byte seen,
-keys exactly as they are, and an upload that can be called off. Every range asks for the same ETag,
-so that an object replaced under way is noticed.
+aioboto3 finds credentials, region and endpoint, lists and deletes. obstore moves what comes, and
+small files that go; large ones go through our own HTTP, signed by botocore, because only so an
+upload is seen byte by byte and can be called off. Every range asks for the same ETag, so that an
+object replaced under way is noticed.
 """
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final
-
-import aiohttp
 
 from pytq.fetch import retry
 from pytq.fetch.engine import Item, Wanted
+from pytq.fetch.errors import FetchError, FetchFailure
 from pytq.fetch.ranged import Answer, Download
-from pytq.fetch.s3_account import Account, Bucket, explained, failure, md5_of
+from pytq.fetch.s3_account import Account, Bucket, EmptyError, explained, failure, md5_of
+from pytq.fetch.s3_objects import Objects, exact
 from pytq.fetch.s3_upload import Upload
 from pytq.fetch.threads import Threads
 from pytq.fetch.transfer import Meter
 from pytq.fetch.web import Web, beginning, content_range
 from pytq.schema.uris import Uri
-
-PAGE: Final = 1_000  # objects of one listing
 
 
 class S3Engine:
@@ -34,17 +32,31 @@ class S3Engine:
         self._web = web
         self._threads = threads
         self._account = Account(web.options)
+        self._objects: dict[str, Objects] = {}
+        self._opaque: set[str] = set()  # buckets whose ETags are not made of MD5s
 
     async def get(self, uri: Uri, place: Path, wanted: Wanted, meter: Meter) -> None:
         """Bring one object."""
         bucket = await self._account.bucket(uri)
-        source = _S3Source(self._web, bucket, uri)
-        await Download(uri, source, place, wanted, meter, self._threads).run()
+        source = _S3Source(
+            self._web, bucket, self._of(bucket), uri, opaque=uri.host in self._opaque
+        )
+        try:
+            await Download(uri, source, place, wanted, meter, self._threads).run()
+        except FetchError as error:
+            if error.kind is FetchFailure.CORRUPT and not (await bucket.facts(uri)).plain:
+                self._opaque.add(uri.host)  # then the next try knows better
+            raise
 
     async def put(self, place: Path, uri: Uri, tag: str, meter: Meter) -> None:  # noqa: ARG002 - an upload shows only when it is complete, so it needs no name of its own
         """Take one file there; back when the store has it, with the right checksum."""
         bucket = await self._account.bucket(uri)
-        await Upload(self._web, bucket, uri, place, self._threads, meter).run()
+        await Upload(self._web, bucket, self._of(bucket), uri, place, self._threads, meter).run()
+
+    def _of(self, bucket: Bucket) -> Objects:
+        if bucket.name not in self._objects:
+            self._objects[bucket.name] = Objects(bucket, self._web.options)
+        return self._objects[bucket.name]
 
     async def walk(self, uri: Uri) -> AsyncIterator[Item]:
         """Every object below a prefix; markers of empty folders are left out."""
@@ -80,47 +92,66 @@ class S3Engine:
         await self._account.close()
 
     async def _head(self, bucket: Bucket, uri: Uri) -> Item:
-        with explained(uri):
-            found = await bucket.client.head_object(Bucket=uri.host, Key=uri.path)
-        size, at, tag = found["ContentLength"], found["LastModified"], found["ETag"]
-        return bucket.item(uri, uri.path, uri.basename, size, at, tag)
+        facts = await bucket.facts(uri)
+        return bucket.item(uri, uri.path, uri.basename, facts.size, facts.modified, facts.tag)
 
 
 class _S3Source:
     """One object."""
 
-    def __init__(self, web: Web, bucket: Bucket, uri: Uri) -> None:
-        self._web, self._bucket, self._uri = web, bucket, uri
+    def __init__(
+        self, web: Web, bucket: Bucket, objects: Objects, uri: Uri, *, opaque: bool
+    ) -> None:
+        self._web, self._bucket, self._objects, self._uri = web, bucket, objects, uri
+        self._opaque = opaque
         self.streams = web.options.streams
 
     @asynccontextmanager
     async def open(self, start: int, end: int | None, version: str | None) -> AsyncIterator[Answer]:
         """Ask for a stretch of the object."""
-        headers = {}
+        try:
+            async with self._asked(start, end, version) as answer:
+                yield replace(answer, checksum=None) if self._opaque else answer
+        except EmptyError:
+            yield Answer(_nothing(), 0, 0, 0, None)
+
+    def _asked(
+        self, start: int, end: int | None, version: str | None
+    ) -> AbstractAsyncContextManager[Answer]:
+        if exact(self._uri.path):
+            return self._by_obstore(start, end, version)
+        return self._by_hand(start, end, version)
+
+    @asynccontextmanager
+    async def _by_obstore(
+        self, start: int, end: int | None, version: str | None
+    ) -> AsyncIterator[Answer]:
+        asking = self._objects.open(self._uri, start, end, version)
+        async with self._web.slot(self._bucket.base), asking as answer:
+            yield answer
+
+    @asynccontextmanager
+    async def _by_hand(
+        self, start: int, end: int | None, version: str | None
+    ) -> AsyncIterator[Answer]:
+        """Keys that obstore would change."""
+        url, headers = await self._bucket.signed("GET", self._uri)
         if start or end is not None:
             headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
         if version is not None:
             headers["If-Match"] = version
-        url, signed = await self._bucket.signed("GET", self._uri)
         async with self._web.ask(
-            self._uri, "GET", url, headers=signed | headers, redirects=False
+            self._uri, "GET", url, headers=headers, redirects=False
         ) as response:
-            if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and not start:
-                # Only an empty object has no first byte.
-                yield Answer(_nothing(), 0, 0, 0, None)
-                return
             if response.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
-                raise failure(
-                    self._uri, response.status, await beginning(response), response.headers
-                )
-            yield self._answer(response)
-
-    def _answer(self, response: aiohttp.ClientResponse) -> Answer:
-        headers = response.headers
-        begin, end, size = content_range(headers) or (0, None, response.content_length)
-        body = response.content.iter_any()
-        sum_ = md5_of(headers)
-        return Answer(body, begin, size if end is None else end, size, headers.get("ETag"), sum_)
+                text = await beginning(response)
+                raise failure(self._uri, response.status, text, response.headers)
+            begin, stop, size = content_range(response.headers) or (
+                (0, response.content_length, response.content_length)
+            )
+            tag = response.headers.get("ETag")
+            body = response.content.iter_any()
+            yield Answer(body, begin, stop, size, tag, md5_of(tag))
 
 
 async def _nothing() -> AsyncIterator[bytes]:

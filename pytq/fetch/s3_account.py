@@ -6,6 +6,7 @@ that expire are renewed by botocore whenever a request is signed. They appear in
 """
 
 import asyncio
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
@@ -44,12 +45,19 @@ if TYPE_CHECKING:
 DEFAULT_REGION: Final = "us-east-1"
 AWS_HOSTS: Final = (".amazonaws.com", ".amazonaws.com.cn")
 PAGE: Final = 1_000  # objects of one listing
-# The body is not signed: Content-MD5 guards it, and it would be read once more.
-_UNSIGNED_BODY: Final = AioConfig(s3={"payload_signing_enabled": False})
+UNSIGNED_BODY: Final = "UNSIGNED-PAYLOAD"
 _CODE: Final = re.compile(r"<Code>([A-Za-z0-9.]{1,100})</Code>")
 _TAG: Final = re.compile(r'"?([0-9a-f]{32})"?')
 
-_MISSING: Final = frozenset({"NoSuchKey", "NoSuchBucket", "NotFound", "404"})
+_KINDS: Final = {
+    int(HTTPStatus.NOT_FOUND): FetchFailure.MISSING,
+    int(HTTPStatus.FORBIDDEN): FetchFailure.DENIED,
+    int(HTTPStatus.UNAUTHORIZED): FetchFailure.DENIED,
+    int(HTTPStatus.PRECONDITION_FAILED): FetchFailure.CHANGED,
+    int(HTTPStatus.TOO_MANY_REQUESTS): FetchFailure.BUSY,
+    int(HTTPStatus.REQUEST_TIMEOUT): FetchFailure.BUSY,
+}
+_DAMAGED: Final = frozenset({"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch"})
 _LATER: Final = frozenset({"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable"})
 _CURES: Final = {
     "AccessDenied": "these S3 credentials may not do that; check the policy, or the name",
@@ -58,8 +66,22 @@ _CURES: Final = {
     "ExpiredToken": "the S3 session token has expired; renew AWS_SESSION_TOKEN",
     "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
     "NoSuchBucket": "there is no such bucket; create it, or check its name and AWS_ENDPOINT_URL",
+    "PreconditionFailed": "was replaced while it was fetched",
     "NoSuchKey": "there is no such object; a folder's name ends in /",
 }
+
+
+class _Signer(S3SigV4Auth):
+    """botocore's signature, over a digest of the body that we have made ourselves."""
+
+    def __init__(self, credentials: Any, region: str, digest: str) -> None:
+        super().__init__(credentials, "s3", region)
+        self._digest = digest
+
+    def payload(self, request: AWSRequest) -> str:
+        """The digest; botocore would read the whole body here."""
+        del request
+        return self._digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +103,17 @@ class Bucket:
             raise FetchError(ascii(str(uri)), reason, FetchFailure.UNSAFE) from error
 
     async def signed(
-        self, method: str, uri: Uri, query: str = "", headers: Mapping[str, str] | None = None
+        self, method: str, uri: Uri, query: str = "", digest: str = UNSIGNED_BODY
     ) -> tuple[URL, dict[str, str]]:
-        """The URL to ask for, and the headers that prove who asks. Good for 15 minutes."""
+        """The URL to ask for, and the headers that prove who asks; good for 15 minutes.
+
+        `digest`: the SHA-256 of the body, which the store then checks.
+        """
         url = self.url(uri, query)
-        request = AWSRequest(method, url, headers=dict(headers or {}))
+        request = AWSRequest(method, url)
         if self.credentials is not None:
-            request.context["client_config"] = _UNSIGNED_BODY
             frozen = await self.credentials.get_frozen_credentials()
-            S3SigV4Auth(frozen, "s3", self.region).add_auth(request)
+            _Signer(frozen, self.region, digest).add_auth(request)
         return URL(url, encoded=True), dict(request.headers.items())
 
     async def list_page(self, uri: Uri, token: str) -> "ListObjectsV2OutputTypeDef":
@@ -103,9 +127,25 @@ class Bucket:
     def item(self, uri: Uri, key: str, name: str, size: int, at: datetime, tag: str) -> Item:
         """An object as a listing shows it."""
         one = Uri("s3", uri.options, self.name, key, ())
-        found = _TAG.fullmatch(tag)
-        checksum = f"md5:{found[1]}" if found else None
-        return Item(one, Entry(str(one), size, at, checksum, name, tag))
+        return Item(one, Entry(str(one), size, at, md5_of(tag), name, tag))
+
+    async def facts(self, uri: Uri) -> "Facts":
+        """What the store says of an object."""
+        with explained(uri):
+            found = await self.client.head_object(Bucket=self.name, Key=uri.path)
+        plain = not found.get("ServerSideEncryption", "").startswith("aws:")
+        plain = plain and "SSECustomerAlgorithm" not in found
+        return Facts(found["ContentLength"], found["LastModified"], found["ETag"], plain)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """An object as the store describes it."""
+
+    size: int
+    modified: datetime
+    tag: str
+    plain: bool  # its ETag is made of MD5s; it is not where keys of its own encrypt it
 
 
 class Account:
@@ -117,6 +157,7 @@ class Account:
         self._lock = asyncio.Lock()
         self._session: aioboto3.Session | None = None
         self._credentials: Any = None
+        self._style: dict[str, str] = {}
         self._clients: dict[str | None, S3Client] = {}
         self._buckets: dict[str, Bucket] = {}
 
@@ -147,19 +188,13 @@ class Account:
             core = AioSession()
             self._session = aioboto3.Session(botocore_session=core)
             self._credentials = await core.get_credentials()
+            # bucket.host needs a DNS entry for each bucket; host/bucket works everywhere.
+            self._style = {"addressing_style": "path"} if _is_elsewhere(core) else {}
         if region not in self._clients:
-            client = await self._made(self._session, region, {})
-            configured = getattr(client.meta.config, "s3", None) or {}
-            style = configured.get("addressing_style")
-            if not _is_aws(client) and style is None:
-                # bucket.host needs a DNS entry for each bucket; host/bucket works everywhere.
-                client = await self._made(self._session, region, {"addressing_style": "path"})
-            self._clients[region] = client
+            self._clients[region] = await self._made(self._session, region)
         return self._clients[region]
 
-    async def _made(
-        self, session: aioboto3.Session, region: str | None, style: dict[str, str]
-    ) -> "S3Client":
+    async def _made(self, session: aioboto3.Session, region: str | None) -> "S3Client":
         config = AioConfig(
             signature_version=UNSIGNED if self._credentials is None else None,
             connect_timeout=self._options.connect,
@@ -168,11 +203,26 @@ class Account:
             # Newer checksums are refused by some who speak S3; ours is MD5, which all know.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
-            s3=style or None,
+            s3=self._style or None,
         )
         return await self._stack.enter_async_context(
             session.client("s3", region_name=region, config=config)
         )
+
+
+def _is_elsewhere(core: AioSession) -> bool:
+    """Whether an endpoint is configured that is not Amazon's, and no style to address it."""
+    known = core.get_scoped_config()
+    if "addressing_style" in known.get("s3", {}):
+        return False
+    services = core.full_config.get("services", {}).get(known.get("services"), {})
+    endpoint: str | None = (
+        os.environ.get("AWS_ENDPOINT_URL_S3")
+        or os.environ.get("AWS_ENDPOINT_URL")
+        or services.get("s3", {}).get("endpoint_url")
+        or known.get("endpoint_url")
+    )
+    return endpoint is not None and not (URL(endpoint).host or "").endswith(AWS_HOSTS)
 
 
 def _is_aws(client: "S3Client") -> bool:
@@ -190,6 +240,10 @@ async def _region_of(client: "S3Client", bucket: str) -> str | None:
             raise
         return str(found)
     return answer.get("BucketRegion")
+
+
+class EmptyError(FetchError):
+    """A range of nothing was asked for: of an object that is empty, or has become shorter."""
 
 
 @contextmanager
@@ -216,27 +270,22 @@ def failure(uri: Uri, status: int, body: str, headers: Mapping[str, str]) -> Fet
     found = _CODE.search(body)
     code = found[1] if found else ""
     said = _CURES.get(code) or f"the S3 endpoint answers {status} {code}".rstrip()
-    if status == HTTPStatus.NOT_FOUND or code in _MISSING:
-        return FetchError(uri, _CURES.get(code, _CURES["NoSuchKey"]), FetchFailure.MISSING)
-    if status == HTTPStatus.PRECONDITION_FAILED:
-        return FetchError(uri, "was replaced while it was fetched", FetchFailure.CHANGED)
-    if code in ("BadDigest", "InvalidDigest"):
+    if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        return EmptyError(uri, "has no such range", FetchFailure.CHANGED)
+    if code in _DAMAGED:
         reason = "what arrived at the store is not what was sent"
         return FetchError(uri, reason, FetchFailure.CORRUPT, transient=True)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or code in _LATER or status in _SLOW:
-        pause = retry_after(headers)
-        return FetchError(uri, said, FetchFailure.BUSY, retry_after=pause)
-    if status in (HTTPStatus.FORBIDDEN, HTTPStatus.UNAUTHORIZED):
-        return FetchError(uri, said, FetchFailure.DENIED)
-    return FetchError(uri, said, FetchFailure.UNSUPPORTED)
+    if code in _LATER:
+        status = HTTPStatus.SERVICE_UNAVAILABLE
+    kind = _KINDS.get(status, FetchFailure.UNSUPPORTED)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        kind = FetchFailure.BUSY
+    if kind is FetchFailure.MISSING:
+        said = _CURES.get(code, _CURES["NoSuchKey"])
+    return FetchError(uri, said, kind, retry_after=retry_after(headers))
 
 
-_SLOW: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT})
-
-
-def md5_of(headers: Mapping[str, str]) -> str | None:
-    """The MD5 that an ETag is: of an object in one part, not encrypted by a key of its own."""
-    found = _TAG.fullmatch(headers.get("ETag", ""))
-    encrypted = headers.get("x-amz-server-side-encryption", "").startswith("aws:")
-    customer = "x-amz-server-side-encryption-customer-algorithm" in headers
-    return f"md5:{found[1]}" if found and not encrypted and not customer else None
+def md5_of(tag: str | None) -> str | None:
+    """The MD5 that an ETag looks like: of an object that came in one request."""
+    found = _TAG.fullmatch(tag or "")
+    return f"md5:{found[1]}" if found else None

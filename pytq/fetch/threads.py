@@ -32,7 +32,7 @@ class Threads:
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            await _ended(future)
+            await ended(future)
             raise
 
     async def run_long(self, uri: object, work: Callable[[threading.Event], T], meter: Meter) -> T:
@@ -49,7 +49,7 @@ class Threads:
             return future.result()
         finally:
             stop.set()
-            await _ended(future)
+            await ended(future)
 
     async def _watch(self, future: asyncio.Future[T], meter: Meter) -> None:
         seen = -1
@@ -64,10 +64,10 @@ class Threads:
 
 async def surely(work: Coroutine[Any, Any, object], seconds: float) -> None:
     """Do what has to be done although we are being cancelled; what it raises is of no interest."""
-    await _ended(asyncio.ensure_future(work), seconds)
+    await ended(asyncio.ensure_future(work), seconds)
 
 
-async def _ended(future: asyncio.Future[T], seconds: float = GRACE_SECONDS) -> None:
+async def ended(future: asyncio.Future[T], seconds: float = GRACE_SECONDS) -> None:
     """Wait for something to end, however often we are cancelled meanwhile, but not for ever."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds

@@ -4,7 +4,7 @@ import asyncio
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -100,6 +100,10 @@ class Web:
         self._bounds = bounds
         self._session: aiohttp.ClientSession | None = None
         self._proxies = getproxies()
+
+    def slot(self, url: str) -> AbstractAsyncContextManager[None]:
+        """A slot for what others do with the host of a URL."""
+        return self._bounds.slot(URL(url).authority)
 
     @asynccontextmanager
     async def ask(
