@@ -60,17 +60,18 @@ URIS = [
 ]
 
 
-@pytest.mark.parametrize("uri", URIS, ids=range(len(URIS)))
 @pytest.mark.parametrize("field", ["inputs", "resources", "output"])
-async def test_a_senseless_uri_is_refused_by_name(small_house: House, uri: str, field: str) -> None:
+async def test_a_senseless_uri_is_refused_by_name(small_house: House, field: str) -> None:
     """What no worker could fetch, or should, is refused when it is submitted."""
-    given = uri if field == "output" else [uri]
+    for uri in URIS:
+        given = uri if field == "output" else [uri]
+        status, problem = await small_house.ask(
+            "POST", "/tasks", json={"command": "x", field: given}
+        )
 
-    status, problem = await small_house.ask("POST", "/tasks", json={"command": "x", field: given})
-
-    assert (status, problem["code"]) == (422, "invalid"), problem
-    assert problem["field"].split(".")[0] == field, problem
-    assert "validation error" not in problem["message"]
+        assert (status, problem["code"]) == (422, "invalid"), uri
+        assert problem["field"].split(".")[0] == field, uri
+        assert "validation error" not in problem["message"]
 
 
 @pytest.mark.parametrize(

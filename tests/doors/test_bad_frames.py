@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
-from itertools import count
 from typing import Any
 
 import pytest
@@ -96,54 +95,52 @@ async def unharmed(house: House, caplog: pytest.LogCaptureFixture) -> None:
     assert [record for record in caplog.records if record.exc_info] == []
 
 
-@pytest.mark.parametrize(
-    "hello",
-    [
-        "",
-        "{",
-        "null",
-        "[]",
-        "7",
-        b"\x00\xff",
-        "[" * 50_000,
-        REPORT,
-        {"type": "welcome"},
-        {**HELLO, "protocol": 99},
-        {**HELLO, "protocol": -1},
-        {**HELLO, "protocol": HUGE},
-        {**HELLO, "protocol": "1"},
-        {**HELLO, "name": "-x"},
-        {**HELLO, "name": "x" * 300},
-        {**HELLO, "name": "w\u0456"},
-        {**HELLO, "name": "a\nb"},
-        {**HELLO, "name": ""},
-        {**HELLO, "identity": "\x00"},
-        {**HELLO, "hostname": "\x1b]0;x\x07"},
-        {**HELLO, "batch": "../x"},
-        {**HELLO, "concurrency": -1},
-        {**HELLO, "concurrency": 10_000},
-        {**HELLO, "concurrency": True},
-        {**HELLO, "prefetch": 10**9},
-        {**HELLO, "memory": HUGE},
-        {**HELLO, "cpus": 1.5},
-        {**HELLO, "held": [{"task": 0, "attempt": 1, "phase": "running"}]},
-        {**HELLO, "held": [{"task": 1, "attempt": -1, "phase": "running"}]},
-        {**HELLO, "held": [{"task": 1, "attempt": 1, "phase": "banana"}]},
-        {**HELLO, "extra": 1},
-        {name: value for name, value in HELLO.items() if name != "boot"},
-    ],
-    ids=count(1),
-)
+BAD_HELLOS: list[Any] = [
+    "",
+    "{",
+    "null",
+    "[]",
+    "7",
+    b"\x00\xff",
+    "[" * 50_000,
+    REPORT,
+    {"type": "welcome"},
+    {**HELLO, "protocol": 99},
+    {**HELLO, "protocol": -1},
+    {**HELLO, "protocol": HUGE},
+    {**HELLO, "protocol": "1"},
+    {**HELLO, "name": "-x"},
+    {**HELLO, "name": "x" * 300},
+    {**HELLO, "name": "w\u0456"},
+    {**HELLO, "name": "a\nb"},
+    {**HELLO, "name": ""},
+    {**HELLO, "identity": "\x00"},
+    {**HELLO, "hostname": "\x1b]0;x\x07"},
+    {**HELLO, "batch": "../x"},
+    {**HELLO, "concurrency": -1},
+    {**HELLO, "concurrency": 10_000},
+    {**HELLO, "concurrency": True},
+    {**HELLO, "prefetch": 10**9},
+    {**HELLO, "memory": HUGE},
+    {**HELLO, "cpus": 1.5},
+    {**HELLO, "held": [{"task": 0, "attempt": 1, "phase": "running"}]},
+    {**HELLO, "held": [{"task": 1, "attempt": -1, "phase": "running"}]},
+    {**HELLO, "held": [{"task": 1, "attempt": 1, "phase": "banana"}]},
+    {**HELLO, "extra": 1},
+    {name: value for name, value in HELLO.items() if name != "boot"},
+]
+
+
 async def test_a_senseless_hello_is_turned_away(
-    small_house: House, caplog: pytest.LogCaptureFixture, hello: Any
+    small_house: House, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Who does not introduce themselves properly hears why, and never becomes a worker."""
-    worker = await connect(small_house, await small_house.token("w", "worker"), hello)
+    token = await small_house.token("w", "worker")
+    for hello in BAD_HELLOS:
+        said = await (await connect(small_house, token, hello)).hears()
 
-    said = await worker.hears()
-
-    assert [each["type"] for each in said] == ["turned", "closed"], said
-    assert said[0]["message"]
+        assert [each["type"] for each in said] == ["turned", "closed"], hello
+        assert said[0]["message"]
     assert (await small_house.ask("GET", "/workers"))[1] == []
     await unharmed(small_house, caplog)
 
@@ -163,57 +160,60 @@ async def test_silence_is_no_hello(
 ENDED = {**MINE, "outcome": "succeeded", "ended": 0.0}
 
 
-@pytest.mark.parametrize(
-    "frame",
-    [
-        "{",
-        "null",
-        b"\x00",
-        HELLO,
-        {"type": "orders"},
-        {**REPORT, "seq": -1},
-        {**REPORT, "seq": HUGE},
-        {**REPORT, "capacity": HUGE},
-        {**REPORT, "capacity": "1"},
-        {**REPORT, "extra": 1},
-        {**REPORT, "progress": [{**MINE, "phase": "banana"}]},
-        {**REPORT, "progress": [{**MINE, "phase": "running", "ago": -1.0}]},
-        {**REPORT, "progress": [{**MINE, "phase": "running", "ago": 1e300}]},
-        {**REPORT, "progress": [{"task": 0, "attempt": 1, "phase": "running"}]},
-        {**REPORT, "progress": [{"task": HUGE, "attempt": 1, "phase": "running"}]},
-        {**REPORT, "ended": [{**ENDED, "outcome": "banana"}]},
-        {**REPORT, "ended": [{**ENDED, "attempt": 0}]},
-        {**REPORT, "ended": [{**ENDED, "attempt": -1}]},
-        {**REPORT, "ended": [{**ENDED, "exit_code": HUGE}]},
-        {**REPORT, "ended": [{**ENDED, "memory": HUGE}]},
-        {**REPORT, "ended": [{**ENDED, "cpu_seconds": -1.0}]},
-        {**REPORT, "ended": [{**ENDED, "ended": 1e300}]},
-        {**REPORT, "ended": [{**ENDED, "running": 1e18}]},
-        {**REPORT, "ended": [{**ENDED, "stdout_bytes": HUGE}]},
-        {**REPORT, "ended": [{**ENDED, "detail": "a\x00b"}]},
-        {**REPORT, "ended": [{**ENDED, "detail": "x" * 10_000}]},
-        {**REPORT, "chunks": [{**MINE, "stream": "stdin", "offset": 0, "data": ""}]},
-        {**REPORT, "chunks": [{**MINE, "stream": "stdout", "offset": -1, "data": ""}]},
-        {**REPORT, "chunks": [{**MINE, "stream": "stdout", "offset": HUGE, "data": ""}]},
-        {**REPORT, "chunks": [{**MINE, "stream": "stdout", "offset": 0, "data": "a" * 10**6}]},
-        {**REPORT, "load": {"cpu": "hot"}},
-        {**REPORT, "resources": [{"kind": "resource", "uri": "a\nb", "bytes": 1}]},
-        '{"type":"report","seq":1,"capacity":1,"applied":1,"load":{"cpu":NaN}}',
-        '{"type":"report","seq":1,"capacity":1,"applied":1,"ended":' + "[" * 5_000,
-    ],
-    ids=count(1),
-)
+BAD_REPORTS: list[Any] = [
+    "{",
+    "null",
+    b"\x00",
+    HELLO,
+    {"type": "orders"},
+    {**REPORT, "seq": -1},
+    {**REPORT, "seq": HUGE},
+    {**REPORT, "capacity": HUGE},
+    {**REPORT, "capacity": "1"},
+    {**REPORT, "extra": 1},
+    {**REPORT, "progress": [{**MINE, "phase": "banana"}]},
+    {**REPORT, "progress": [{**MINE, "phase": "running", "ago": -1.0}]},
+    {**REPORT, "progress": [{**MINE, "phase": "running", "ago": 1e300}]},
+    {**REPORT, "progress": [{"task": 0, "attempt": 1, "phase": "running"}]},
+    {**REPORT, "progress": [{"task": HUGE, "attempt": 1, "phase": "running"}]},
+    {**REPORT, "ended": [{**ENDED, "outcome": "banana"}]},
+    {**REPORT, "ended": [{**ENDED, "attempt": 0}]},
+    {**REPORT, "ended": [{**ENDED, "attempt": -1}]},
+    {**REPORT, "ended": [{**ENDED, "exit_code": HUGE}]},
+    {**REPORT, "ended": [{**ENDED, "memory": HUGE}]},
+    {**REPORT, "ended": [{**ENDED, "cpu_seconds": -1.0}]},
+    {**REPORT, "ended": [{**ENDED, "ended": 1e300}]},
+    {**REPORT, "ended": [{**ENDED, "running": 1e18}]},
+    {**REPORT, "ended": [{**ENDED, "stdout_bytes": HUGE}]},
+    {**REPORT, "ended": [{**ENDED, "detail": "a\x00b"}]},
+    {**REPORT, "ended": [{**ENDED, "detail": "x" * 10_000}]},
+    {**REPORT, "chunks": [{**MINE, "stream": "stdin", "offset": 0, "data": ""}]},
+    {**REPORT, "chunks": [{**MINE, "stream": "stdout", "offset": -1, "data": ""}]},
+    {**REPORT, "chunks": [{**MINE, "stream": "stdout", "offset": HUGE, "data": ""}]},
+    {**REPORT, "chunks": [{**MINE, "stream": "stdout", "offset": 0, "data": "a" * 10**6}]},
+    {**REPORT, "load": {"cpu": "hot"}},
+    {**REPORT, "resources": [{"kind": "resource", "uri": "a\nb", "bytes": 1}]},
+    '{"type":"report","seq":1,"capacity":1,"applied":1,"load":{"cpu":NaN}}',
+    '{"type":"report","seq":1,"capacity":1,"applied":1,"ended":' + "[" * 5_000,
+]
+
+
 async def test_a_senseless_report_changes_nothing(
-    house: House, caplog: pytest.LogCaptureFixture, frame: Any
+    house: House, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Who says nonsense is hung up on; what they held waits for their return, unharmed."""
-    worker = await leased(house, await house.token("w", "worker"))
+    token = await house.token("w", "worker")
+    await (await leased(house, token)).socket.close()
+    for frame in BAD_REPORTS:
+        worker = await connect(house, token)
+        await worker.say(REPORT)
+        await worker.hears_of("leases")  # the same one again
 
-    await worker.say(frame)
+        await worker.say(frame)
 
-    assert (await worker.hears())[-1] == {"type": "closed"}
-    _, view = await house.ask("GET", "/executions/1.1")
-    assert (view["phase"], view["outcome"]) == ("assigned", None)
+        assert (await worker.hears())[-1] == {"type": "closed"}, frame
+        _, view = await house.ask("GET", "/executions/1.1")
+        assert (view["phase"], view["outcome"]) == ("assigned", None), frame
     await unharmed(house, caplog)
 
 
