@@ -4,6 +4,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+SIDE_BY_SIDE ?= 3 # files of tests at once: most of them wait for others' programs
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 demo: install            ## install, then run a real pipeline over real files, and show what came of it
@@ -23,7 +24,7 @@ install: .venv/installed ## PYTQ in .venv, with exactly the versions of constrai
 
 test: .venv/tools        ## every test, with a real PostgreSQL of its own
 	scripts/system-packages
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(SIDE_BY_SIDE) --dist loadfile $(ARGS)
 
 check: .venv/tools       ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
