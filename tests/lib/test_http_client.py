@@ -10,8 +10,8 @@ from aiohttp import web
 from pytq.client import Client, UnreachableError
 from pytq.schema import limits
 from pytq.schema.endpoints import ENDPOINTS
-from pytq.schema.queries import TaskFilter
 from pytq.schema.problems import ConflictError, InvalidError, NotFoundError, PytqError
+from pytq.schema.queries import TaskFilter
 from pytq.schema.states import TaskStatus
 from pytq.schema.tasks import TaskSubmit
 
