@@ -107,7 +107,7 @@ def _go_on(hands: Hands, line: Line, steps: dict[int, Message]) -> None:
     hands.watch(line.ref, room)
     if steps[last]["type"] == "guard":
         spec = hands.machine.executions[line.ref].spec
-        hands.containers.adopt(line.ref, last, spec, room, steps[last].get("cause", ""))
+        hands.containers.adopt(line.ref, last, spec, room, steps[last])
     elif steps[last]["type"] != "started":
         hands.take(event_of(line.ref, last, steps[last], hands.rooms.folder))
 

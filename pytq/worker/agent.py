@@ -82,7 +82,7 @@ class Agent:
             options,
             identity,
             self.hands.machine,
-            self.keeping.send,
+            self._guard,
             self._happened,
             self.dialogue.link.start_over,
         )
@@ -124,6 +124,10 @@ class Agent:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         return task
+
+    def _guard(self, message: Message) -> None:
+        self.keeping.send(message)
+        self.keeping.flush()
 
     def _happened(self, event: moves.Event) -> None:
         self.hands.take(event)

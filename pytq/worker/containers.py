@@ -53,8 +53,8 @@ Views = list[ResourceView]
 class Containers:
     """All containers of a worker, and its images.
 
-    `guard` tells the keeper; `told` takes an event for the machine; `changed` is called when
-    dockerd has come or gone.
+    `guard` tells the keeper, at once; `told` takes an event for the machine; `changed` is called
+    when dockerd has come or gone.
     """
 
     def __init__(
@@ -188,17 +188,20 @@ class Containers:
         order = self._order(ref, number, spec, room, Share(*share))
         self._live(order)
 
-    def adopt(self, ref: Ref, number: int, spec: TaskSpec, room: Room, cause: str) -> None:
-        """Take over a container of the agent before; `cause`: why it was told to end, if it was."""
+    def adopt(self, ref: Ref, number: int, spec: TaskSpec, room: Room, guard: Message) -> None:
+        """Take over a container of the agent before, of which the keeper knows this.
+
+        One that nobody was about to start may not be there at all: then it is made.
+        """
         try:
             order = self._order(ref, number, spec, room, Share("1", "0"))
         except (CannotRun, OSError) as error:
             self._told(StepFailedToStart(ref, number, str(error)))
             return
-        run = self._live(replace(order, found=True))
-        run.cause = cause
-        if cause:
-            run.signal(Signal.TERM, cause)
+        run = self._live(replace(order, found=bool(guard.get("starting"))))
+        run.cause = guard.get("cause", "")
+        if run.cause:
+            run.signal(Signal.TERM, run.cause)
 
     def signal(self, ref: Ref, number: int, signal: Signal, cause: str) -> None:
         """Pause, resume or end a step."""
@@ -299,8 +302,9 @@ class Containers:
         return Spot(room.places[f"/{virtual}"], rest)
 
     def _live(self, order: Order) -> Run:
-        run = Run(order, self._dockerd, self.images)
         key = (order.ref, order.step)
+        starting = partial(self._guard, {"type": "guard", "id": _id(*key), "starting": True})
+        run = Run(order, self._dockerd, self.images, starting)
         self.runs[key] = run
         self._made.add(_id(*key))
         self._guard(self._guarded(order.ref, order.step, run))

@@ -248,28 +248,56 @@ async def test_a_killed_keeper_does_not_harm_containers(
 
 
 async def test_a_container_is_never_started_twice(
-    server: ScriptedServer, start: Start, tmp_path: Path, docker: PrivateDocker
+    server: ScriptedServer, spawn: Spawn, tmp_path: Path, docker: PrivateDocker
 ) -> None:
-    """The name is the fence: an agent killed at any moment leaves each task to run exactly once."""
+    """The name is the fence: agents killed at any moment leave each task to run exactly once."""
     runs = tmp_path / "data"
     runs.mkdir()
-    refs = [
-        server.add(steps=[step(f"echo x >> /data/{number}; echo {number}; sleep 0.2")])
-        for number in range(12)
-    ]
+    count = "for i in 1 2 3; do echo $i; sleep 0.1; done"
+    for number in range(12):
+        server.add(steps=[step(f"echo x >> /data/{number}; {count}")])
     for _ in range(30):
-        worker = start(data_dir=runs)
+        worker = await spawn(f"--data={runs}")
         done = len(server.ended)
         with contextlib.suppress(TimeoutError):
-            await server.until(lambda d=done: len(server.ended) > min(d + 1, len(refs) - 1), 8)
-        if len(server.ended) == len(refs):
+            await server.until(lambda d=done: len(server.ended) > min(d + 1, 11), 8)
+        if len(server.ended) == 12:
             break
-        await leave(worker)
+        worker.kill()
+        await worker.wait()
 
     kept = {ref for ref, end in server.ended.items() if end.outcome is not Outcome.REFUSED}
     assert [server.ended[ref] for ref in kept if not succeeded(server.ended[ref])] == []
     assert {path.read_text() for path in runs.iterdir()} == {"x\n"}
     assert len(list(runs.iterdir())) == len(kept)
+    assert {server.text(ref) for ref in kept} == {"1\n2\n3\n"}
+
+
+@pytest.mark.parametrize("doing", ["create", "start"])
+async def test_an_agent_killed_while_it_starts_a_container(
+    server: ScriptedServer,
+    start: Start,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    doing: str,
+) -> None:
+    """Gone before dockerd was asked to make a container, or to start it: the next agent does."""
+    asked = asyncio.Event()
+
+    async def hang(*_: object) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    ref = server.add(steps=[step("echo once")])
+    with monkeypatch.context() as patch:
+        patch.setattr(f"pytq.worker.runners.docker.dockerd.Dockerd.{doing}", hang)
+        first = start()
+        await asyncio.wait_for(asked.wait(), 30)
+        await leave(first)
+    start()
+
+    assert succeeded(await ended(server, ref))
+    assert server.text(ref) == "once\n"
 
 
 async def test_a_keeper_without_memory_starts_nothing_twice(

@@ -50,9 +50,14 @@ T = TypeVar("T")
 
 
 class Run:
-    """One container. `live` ends with the event that the machine is to be told."""
+    """One container. `live` ends with the event that the machine is to be told.
 
-    def __init__(self, order: Order, dockerd: Dockerd, images: Images) -> None:
+    `starting` is called before it is started, and must have been noted for good then.
+    """
+
+    def __init__(
+        self, order: Order, dockerd: Dockerd, images: Images, starting: Callable[[], None]
+    ) -> None:
         self.order = order
         self.name = order.name
         self.cause = ""  # why it was told to end
@@ -61,6 +66,7 @@ class Run:
         self._started = 0.0  # in seconds since 1970
         self._dockerd = dockerd
         self._images = images
+        self._starting = starting
         self._found = False  # it was made before, by another agent
         self._maker = uuid.uuid4().hex
         self._listener = Listener(dockerd, order.name, order.sink)
@@ -178,6 +184,7 @@ class Run:
         if self.cause:
             raise Gone(self.cause)
         await self._launch(self._attach, START_SECONDS)
+        self._starting()
         again = False
 
         async def start() -> None:
