@@ -1,8 +1,12 @@
 """The worker's tests: real processes, real folders, a real link."""
 
 import asyncio
+import contextlib
+import os
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scripted import ScriptedServer
@@ -44,4 +48,26 @@ async def start(server: ScriptedServer, tmp_path: Path) -> AsyncIterator[Start]:
         if not task.done():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+    end_keeper(tmp_path / "w")
+
+
+@pytest.fixture
+async def processes(server: ScriptedServer, tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
+    """Start the worker as a process of its own, so that it can be killed."""
+    started: list[asyncio.subprocess.Process] = []
+
+    async def begin(*more: str, **env: str) -> asyncio.subprocess.Process:
+        words = ["worker", f"127.0.0.1:{server.port}", "2", "--name", "w", "--kill", *more]
+        words += ["--work-dir", str(tmp_path / "w")]
+        one = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "pytq.cli.main", *words), env=os.environ | env
+        )
+        started.append(one)
+        return one
+
+    yield begin
+    for one in started:
+        with contextlib.suppress(ProcessLookupError):
+            one.kill()
+        await one.wait()
     end_keeper(tmp_path / "w")

@@ -6,7 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from scripted import ScriptedServer
+
 from pytq.fetch import Fetcher, FetchOptions
+from pytq.schema.frames import Ref
 from pytq.schema.tasks import TaskSpec, TaskSubmit, core_of
 from pytq.worker.rooms import Room, Rooms
 from pytq.worker.runners.process import locate
@@ -77,3 +80,12 @@ def names(folder: str | Path) -> list[str]:
 def at(room: Room, path: str) -> Path:
     """A place in a room."""
     return Path(room.path, path)
+
+
+def resource(uri: str, path: str = "/resource/db") -> dict[str, object]:
+    return {"source": uri, "path": path, "scope": "worker", "read_only": True}
+
+
+def wants(server: ScriptedServer, command: str, *mounts: dict[str, object], **more: Any) -> Ref:
+    """Queue a task with mounts given as JSON would give them."""
+    return server.add_json({"steps": [{"command": command}], "mounts": list(mounts), **more})

@@ -1,20 +1,16 @@
 """A whole worker that brings data, shares it, and takes results away."""
 
 import asyncio
-import contextlib
 import hashlib
 import os
-import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from moto.server import ThreadedMotoServer
 from origin import Origin, origin
 from scripted import ScriptedServer, succeeded
-from staging_parts import names
-from worker_parts import end_keeper
+from staging_parts import names, resource, wants
 
 from pytq.schema.frames import Ref
 from pytq.schema.states import Cause, Outcome, Phase
@@ -31,37 +27,6 @@ CHECK = f"echo '{SUM}  db' | (cd $RESOURCE && sha256sum -c --quiet)"
 async def web() -> AsyncIterator[Origin]:
     async with origin() as one:
         yield one
-
-
-@pytest.fixture
-async def processes(server: ScriptedServer, tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
-    """Start the worker as a process of its own, so that it can be killed."""
-    started: list[asyncio.subprocess.Process] = []
-
-    async def begin(*more: str, **env: str) -> asyncio.subprocess.Process:
-        words = ["worker", f"127.0.0.1:{server.port}", "2", "--name", "w", "--kill", *more]
-        words += ["--work-dir", str(tmp_path / "w")]
-        one = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "pytq.cli.main", *words), env=os.environ | env
-        )
-        started.append(one)
-        return one
-
-    yield begin
-    for one in started:
-        with contextlib.suppress(ProcessLookupError):
-            one.kill()
-        await one.wait()
-    end_keeper(tmp_path / "w")
-
-
-def resource(uri: str, path: str = "/resource/db") -> dict[str, object]:
-    return {"source": uri, "path": path, "scope": "worker", "read_only": True}
-
-
-def wants(server: ScriptedServer, command: str, *mounts: dict[str, object], **more: Any) -> Ref:
-    """Queue a task with mounts given as JSON would give them."""
-    return server.add_json({"steps": [{"command": command}], "mounts": list(mounts), **more})
 
 
 def staging_of(server: ScriptedServer, ref: Ref) -> Staging | None:
@@ -232,68 +197,6 @@ async def test_what_was_staged_is_not_fetched_again(
     assert succeeded(await server.end_of(first, 30))
     assert succeeded(await server.end_of(second, 30))
     assert web.asked == {"in": 1, "db": 1}
-
-
-async def test_uploads_go_on_after_a_kill(
-    server: ScriptedServer, processes: Any, tmp_path: Path
-) -> None:
-    """With the store away and the agent killed meanwhile, the output still gets there; once run."""
-    store = ThreadedMotoServer("127.0.0.1", 0)
-    store.start()
-    port = store.get_host_and_port()[1]
-    env = {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    store.stop()
-    runs = tmp_path / "runs"
-    ref = server.add_json(
-        {
-            "steps": [{"command": f"echo x >> {runs}; echo result > $OUTPUT/result"}],
-            "outputs": [{"path": "/output", "destination": "s3://bucket/out/", "directory": True}],
-        }
-    )
-    first = await processes(**env)
-    await server.phase_of(ref, Phase.UPLOADING)
-    first.kill()
-    await first.wait()
-    await processes(**env)
-    await server.until(lambda: len(server.hellos) == 2)
-    again = ThreadedMotoServer("127.0.0.1", port)
-    again.start()
-    try:
-        await asyncio.to_thread(make_bucket, env)
-        ended = await server.end_of(ref, 60)
-        assert succeeded(ended), ended
-        assert await asyncio.to_thread(content, env, "out/result") == b"result\n"
-        assert runs.read_text() == "x\n"
-        assert None not in (ended.running, ended.uploading)
-    finally:
-        again.stop()
-
-
-def client(env: dict[str, str]) -> Any:
-    import boto3
-
-    return boto3.client(
-        "s3",
-        endpoint_url=env["AWS_ENDPOINT_URL"],
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",  # noqa: S106 - moto takes anything
-    )
-
-
-def make_bucket(env: dict[str, str]) -> None:
-    with contextlib.closing(client(env)) as s3:
-        s3.create_bucket(Bucket="bucket")
-
-
-def content(env: dict[str, str], key: str) -> bytes:
-    with contextlib.closing(client(env)) as s3:
-        return bytes(s3.get_object(Bucket="bucket", Key=key)["Body"].read())
 
 
 async def test_what_is_kept_is_told_and_steered(
