@@ -10,7 +10,7 @@ from typing import Any, Final
 
 _OPTIONS: Final = (
     *("host", "port", "data_dir", "lease_seconds", "log_level"),
-    *("tls_cert", "tls_key", "insecure"),
+    *("tls_cert", "tls_key", "admin_token_file", "insecure"),
 )
 
 
@@ -32,6 +32,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--tls-cert", type=Path, metavar="FILE", help="serve https with this certificate (PEM)"
     )
     parser.add_argument("--tls-key", type=Path, metavar="FILE", help="and its key")
+    parser.add_argument(
+        "--admin-token-file",
+        type=Path,
+        metavar="FILE",
+        help="let in who shows the token in it, as an admin; for a first start in a container",
+    )
     parser.add_argument(
         "--insecure",
         action="store_const",

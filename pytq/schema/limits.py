@@ -103,6 +103,7 @@ REQUESTS_PER_SECOND: Final = 2_000.0  # by one token, in the long run
 BURST_SECONDS: Final = 5.0  # of requests, that may come at once
 WRONG_TOKENS_PER_MINUTE: Final = 10.0  # from one address
 CONNECTIONS_PER_ADDRESS: Final = 1_000
+GIVEN_TOKEN_CHARS: Final = 32  # of a token that we have not made: at least
 SESSION_SECONDS: Final = 24 * 3600.0  # of a browser
 LOGIN_CODE_SECONDS: Final = 300.0
 IDLE_SECONDS: Final = 75.0  # of a connection that asks nothing, or never finishes asking

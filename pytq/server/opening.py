@@ -5,6 +5,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Final
 
 from aiohttp import web
@@ -16,7 +17,7 @@ from pytq.schema.problems import InvalidError
 from pytq.server import listening
 from pytq.server.api import HTTP
 from pytq.server.certificate import Certificate
-from pytq.server.keyring import Keyring
+from pytq.server.keyring import Caller, Keyring, digest
 from pytq.server.pickup import left_for_pickup
 from pytq.server.settings import ServerSettings
 from pytq.server.whereabouts import WHEREABOUTS
@@ -40,6 +41,8 @@ async def open_to_callers(
         credentials.ADMIN: keyring.hand_out("local", Role.ADMIN),
         credentials.WORKER: keyring.hand_out("local-worker", Role.WORKER),
     }
+    if settings.admin_token_file is not None:
+        keyring.add(digest(_given(settings.admin_token_file)), Caller("admin", Role.ADMIN))
     runner = web.AppRunner(app, **_HOW, shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
     tls = None if certificate is None else certificate.context
@@ -67,6 +70,22 @@ def certificate_of(settings: ServerSettings) -> Certificate | None:
             cure=f"give --{missing.replace('_', '-')} FILE too",
         )
     return None if cert is None or key is None else Certificate(cert, key)
+
+
+def _given(file: Path) -> str:
+    """A token that somebody else made up."""
+    try:
+        token = credentials.checked(file.read_text(encoding="utf-8").strip(), str(file))
+    except (OSError, UnicodeDecodeError, credentials.CredentialsError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InvalidError(f"no token in {file}: {why}", field="admin_token_file") from error
+    if len(token) < limits.GIVEN_TOKEN_CHARS:
+        raise InvalidError(
+            f"the token in {file} has fewer than {limits.GIVEN_TOKEN_CHARS} characters",
+            field="admin_token_file",
+            cure="make one with: openssl rand -base64 33",
+        )
+    return token
 
 
 @contextlib.contextmanager

@@ -37,6 +37,9 @@ class ServerSettings(BaseSettings):
     tls_key: Path | None = None
     """The certificate's key, PEM, without a passphrase."""
 
+    admin_token_file: Path | None = None
+    """A file with one more admin's token, of your own making: for a first start in a container."""
+
     insecure: bool = False
     """Ask nobody for a token: anybody who can connect may then run commands on the workers."""
 

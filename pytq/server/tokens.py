@@ -20,7 +20,7 @@ from pytq.server.keyring import FOR_EVER, Caller, Keyring, actor, calling, diges
 from pytq.server.store import tokens
 from pytq.server.store.tables import AnyRow
 
-RESERVED: Final = ("local", "local-worker")
+RESERVED: Final = ("local", "local-worker", "admin")
 _SECOND: Final = 1_000_000  # microseconds
 
 
@@ -39,7 +39,7 @@ class Tokens:
         """Make a token; it is shown this once."""
         if body.name in RESERVED:
             raise InvalidError(
-                f"{body.name!r} is what events call this server's own user",
+                f"{body.name!r} is what events call this server's own people",
                 field="name",
                 cure="choose another name",
             )

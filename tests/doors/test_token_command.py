@@ -100,3 +100,23 @@ def test_a_browser_is_not_told_by_its_command_line(guest: System, tmp_path: Path
     assert "login=" not in str(url)
     assert stat.S_IMODE(page.stat().st_mode) == 0o600
     assert f"url=http://{guest.address}/#login=" in page.read_text()
+
+
+def test_a_token_of_ones_own_lets_the_first_admin_in(tmp_path: Path) -> None:
+    """Where nothing can be picked up, a file with a token given at the start is enough."""
+    file, short = tmp_path / "given", tmp_path / "short"
+    file.write_text("L" * 44 + "\n")
+    short.write_text("secret")
+    system = System(tmp_path, None)
+    try:
+        with pytest.raises(AssertionError, match="fewer than 32 characters"):
+            system.start_server("--admin-token-file", short)
+        system.start_server("--admin-token-file", file)
+        system.env["XDG_DATA_HOME"] = str(tmp_path / "elsewhere")
+        assert system.run("task", "list").returncode == 1
+        made = system.run("token", "create", "me", "--role", "admin", "--token-file", str(file))
+        system.env["PYTQ_TOKEN"] = made.stdout.decode().strip()
+        assert system.run("token", "list").stdout.count(b" admin ") == 2  # its role, and by whom
+        assert "L" * 44 not in system.log("server")
+    finally:
+        system.stop()
