@@ -23,6 +23,7 @@ from pytq.fetch.bounds import Bounds
 from pytq.fetch.engine import Item, Wanted
 from pytq.fetch.errors import FetchError, FetchFailure, local_error
 from pytq.fetch.options import FetchOptions
+from pytq.fetch.parts import stretch
 from pytq.fetch.ranged import Answer, Download
 from pytq.fetch.threads import Threads, surely
 from pytq.fetch.transfer import Entry, Meter
@@ -105,13 +106,12 @@ class FtpEngine:
     ) -> None:
         sent = 0
         try:
-            with await self._threads.run(partial(place.open, "rb", buffering=0)) as file:
-                stream = await client.upload_stream(part)
-                while content := await self._threads.run(partial(file.read, PIECE)):
-                    await stream.write(content)  # type: ignore[arg-type]  # it says str, and sends bytes
-                    meter.add(len(content))
-                    sent += len(content)
-                await stream.finish()
+            stream = await client.upload_stream(part)
+            while content := await self._threads.run(partial(stretch, place, sent, PIECE)):
+                await stream.write(content)
+                meter.add(len(content))
+                sent += len(content)
+            await stream.finish()
         except FileNotFoundError as error:
             raise local_error(uri, error) from error
         found, _ = await _facts(client, part)

@@ -31,17 +31,33 @@ class Landing:
     def __init__(self, uri: object, place: Path) -> None:
         self._uri = uri
         self._place = place
-        self._origin = hashlib.sha256(str(uri).encode(errors="surrogateescape")).hexdigest()
         self._journal: int | None = None
         self.path = beside(place)
         self._notes = beside(place, SUFFIX + JOURNAL)
         self._alone = True
-        self._fd = self._open()
+        self._fd = -1
         self.version: str | None = None
         self.size: int | None = None
         self.stretches: list[Stretch] = []
-        if self._alone:
+
+    def open(self, *, resume: bool = True) -> None:
+        """Open the part, and recall what is in it."""
+        self._fd = self._open()
+        if self._alone and resume:
             self._recall()
+        elif os.fstat(self._fd).st_size:
+            self.reset()
+
+    @classmethod
+    def whole(cls, uri: object, place: Path, content: bytes) -> None:
+        """Land a small file at once: a folder may have a million of these."""
+        landing = cls(uri, place)
+        try:
+            landing.open(resume=False)
+            landing.write(0, content)
+            landing.settle()
+        finally:
+            landing.discard()
 
     def begin(self, version: str | None, size: int | None) -> None:
         """Say what the source is; what came from another version is forgotten."""
@@ -167,8 +183,10 @@ class Landing:
 
     def _identity(self) -> dict[str, object]:
         boot = _BOOT.read_text().strip() if _BOOT.exists() else ""
+        # Not the URI itself: it may be signed.
+        origin = hashlib.sha256(str(self._uri).encode(errors="surrogateescape")).hexdigest()
         return {
-            "origin": self._origin,
+            "origin": origin,
             "version": self.version,
             "size": self.size,
             "boot": boot,

@@ -30,3 +30,9 @@ def inside(uri: object, folder: Path, name: str) -> Path:
         reason = f"holds {name!r}, which is no plain path below a folder; rename it there"
         raise FetchError(uri, reason, FetchFailure.UNSAFE)
     return folder.joinpath(*words)
+
+
+def stretch(place: Path, position: int, amount: int) -> bytes:
+    """Read some bytes of a file; it is not held open for whoever may be called off meanwhile."""
+    with place.open("rb", buffering=0) as file:
+        return os.pread(file.fileno(), amount, position)

@@ -80,8 +80,9 @@ class Download:
         if listed is not None and listed.size is not None and listed.size <= SMALL:
             await self._bring_small()
             return
-        landing = await self._disk(lambda: Landing(self.uri, self.place))
+        landing = Landing(self.uri, self.place)
         try:
+            await self._disk(landing.open)
             await self._bring(landing)
         except FetchError as error:
             spoiled = not error.transient or error.kind in _SPOILED
@@ -107,16 +108,10 @@ class Download:
         await self._disk(lambda: self._save(bytes(content)))
 
     def _save(self, content: bytes) -> None:
-        landing = Landing(self.uri, self.place)
-        try:
-            landing.begin(None, len(content))
-            landing.write(0, content)
-            for wanted, hashed in zip(self._sums, self._hashes, strict=True):
-                hashed.update(content)
-                check_sum(self.uri, f"{hashed.name}:{hashed.hexdigest()}", wanted, transient=True)
-            landing.settle()
-        finally:
-            landing.discard()
+        for hashed in self._hashes:
+            hashed.update(content)
+        self._check_sums()
+        Landing.whole(self.uri, self.place, content)
 
     async def _bring(self, landing: Landing) -> None:
         start, end = self._first(landing)
@@ -233,6 +228,9 @@ class Download:
         if gaps:
             reason = f"the bytes from {gaps[0][0]} to {gaps[0][1]} did not come"
             raise FetchError(self.uri, reason, FetchFailure.BROKEN)
+        self._check_sums()
+
+    def _check_sums(self) -> None:
         for wanted, hashed in zip(self._sums, self._hashes, strict=True):
             found = f"{hashed.name}:{hashed.hexdigest()}"
             check_sum(self.uri, found, wanted, transient=True)

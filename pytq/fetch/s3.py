@@ -1,8 +1,8 @@
 """S3, and what speaks like it: one object, or all below a prefix that ends in `/`.
 
-aioboto3 finds credentials, region and endpoint, lists and deletes. obstore moves what comes, and
-small files that go; large ones go through our own HTTP, signed by botocore, because only so an
-upload is seen byte by byte and can be called off. Every range asks for the same ETag, so that an
+aioboto3 finds credentials, region and endpoint, lists and deletes. obstore moves what comes.
+What goes, goes through our own HTTP, signed by botocore, because only so an upload is seen byte by
+byte and can be called off. Every range asks for the same ETag, so that an
 object replaced under way is noticed.
 """
 
@@ -51,7 +51,7 @@ class S3Engine:
     async def put(self, place: Path, uri: Uri, tag: str, meter: Meter) -> None:  # noqa: ARG002 - an upload shows only when it is complete, so it needs no name of its own
         """Take one file there; back when the store has it, with the right checksum."""
         bucket = await self._account.bucket(uri)
-        await Upload(self._web, bucket, self._of(bucket), uri, place, self._threads, meter).run()
+        await Upload(self._web, bucket, uri, place, self._threads, meter).run()
 
     def _of(self, bucket: Bucket) -> Objects:
         if bucket.name not in self._objects:

@@ -1,7 +1,6 @@
 """A stretch of a file as the body of an HTTP request."""
 
 import errno
-import os
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Final
 from aiohttp import Payload
 from aiohttp.abc import AbstractStreamWriter
 
+from pytq.fetch.parts import stretch
 from pytq.fetch.threads import Threads
 from pytq.fetch.transfer import Meter
 
@@ -40,6 +40,7 @@ class Body(Payload):
 
     def __init__(
         self,
+        content: bytes | None,
         place: Path,
         start: int,
         length: int,
@@ -48,7 +49,8 @@ class Body(Payload):
         beat: Callable[[], None],
     ) -> None:
         super().__init__(None)
-        self._place, self._start, self._length = place, start, length
+        self._content, self._place = content, place
+        self._start, self._length = start, length
         self._threads, self._counted, self._beat = threads, counted, beat
         self._size = length
         self._autoclose = True
@@ -68,14 +70,14 @@ class Body(Payload):
                 self._beat()
 
     async def _stretches(self) -> AsyncIterator[memoryview]:
-        with await self._threads.run(partial(self._place.open, "rb", buffering=0)) as file:
-            position, end = self._start, self._start + self._length
-            while position < end:
-                wanted = min(READ, end - position)
-                content = await self._threads.run(
-                    partial(os.pread, file.fileno(), wanted, position)
-                )
-                if not content:
-                    raise OSError(errno.EIO, "the file has become shorter")
-                yield memoryview(content)
-                position += len(content)
+        if self._content is not None:
+            yield memoryview(self._content)
+            return
+        position, end = self._start, self._start + self._length
+        while position < end:
+            wanted = min(READ, end - position)
+            content = await self._threads.run(partial(stretch, self._place, position, wanted))
+            if not content:
+                raise OSError(errno.EIO, "the file has become shorter")
+            yield memoryview(content)
+            position += len(content)

@@ -1,7 +1,8 @@
-"""The bytes of S3 by obstore, whose Rust moves them outside of Python's lock.
+"""The bytes that come from S3, by obstore, whose Rust moves them outside of Python's lock.
 
 It takes the credentials that aioboto3 found, makes one attempt at a time, and ends one without a
-byte for too long. Keys that it would change (it knows no `//`) are none of its business.
+byte for too long. Keys that it would change (it knows no `//`) are none of its business; nor are
+uploads: the buffer that it is lent can end the interpreter with SIGABRT at exit (0.12.1).
 """
 
 import os
@@ -23,7 +24,6 @@ from pytq.fetch.s3_account import Bucket, failure, md5_of
 from pytq.schema.uris import Uri
 
 STREAMED: Final = 1024 * 1024  # bytes that come in one piece
-SLOWEST: Final = 16 * 1024  # bytes a second that an upload must reach, with `stall` to begin
 RENEW: Final = timedelta(minutes=5)  # credentials that change are asked for again
 FOREVER: Final = timedelta(days=365)
 
@@ -60,12 +60,6 @@ class Objects:
             begin, stop = found.range
             size, tag = found.meta["size"], found.meta["e_tag"]
             yield Answer(_pieces(found, stop - begin), begin, stop, size, tag, md5_of(tag))
-
-    async def put(self, uri: Uri, content: bytes) -> str | None:
-        """Store a small object in one request; its ETag."""
-        with _told(uri, self._stall):
-            done = await obstore.put_async(self._store, uri.path, content, use_multipart=False)
-            return done["e_tag"]
 
 
 async def _pieces(found: "obstore.GetResult", amount: int) -> AsyncIterator[bytes]:

@@ -6,7 +6,6 @@ object's ETag is compared with its MD5 besides, and one in parts is looked at ag
 
 import asyncio
 import base64
-import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,10 +20,8 @@ from aiohttp import ClientResponse
 from pytq.fetch import retry
 from pytq.fetch.errors import FetchError, FetchFailure, local_error
 from pytq.fetch.folders import first_of
-from pytq.fetch.ranged import SMALL
 from pytq.fetch.s3_account import Bucket, Facts, explained, failure, md5_of
-from pytq.fetch.s3_body import Body, Counted
-from pytq.fetch.s3_objects import SLOWEST, Objects, exact
+from pytq.fetch.s3_body import READ, Body, Counted
 from pytq.fetch.threads import Threads, ended, surely
 from pytq.fetch.transfer import Meter
 from pytq.fetch.verify import check_size, check_sum, feed, new_hash
@@ -48,7 +45,6 @@ class Upload:
 
     web: Web
     bucket: Bucket
-    objects: Objects
     uri: Uri
     place: Path
     threads: Threads
@@ -57,24 +53,10 @@ class Upload:
     async def run(self) -> None:
         """Send the file, and see that the store has what was sent."""
         size = self.meter.total
-        if size <= SMALL and exact(self.uri.path):
-            await self._small()
-        elif size <= PART:
+        if size <= PART:
             await self._check_tag(*await self._send(0, size, ""))
         else:
             await self._in_parts(size)
-
-    async def _small(self) -> None:
-        content, md5 = await self._disk(self._read)
-        patience = self.web.options.stall + len(content) / SLOWEST
-        async with self.web.slot(self.bucket.base), alive(self.uri, patience):
-            tag = await self.objects.put(self.uri, content)
-        self.meter.add(len(content))
-        await self._check_tag(tag, md5)
-
-    def _read(self) -> tuple[bytes, str]:
-        content = self.place.read_bytes()
-        return content, hashlib.md5(content, usedforsecurity=False).hexdigest()
 
     async def _check_tag(self, tag: str | None, md5: str) -> None:
         found = md5_of(tag)
@@ -135,7 +117,7 @@ class Upload:
 
     async def _send(self, start: int, length: int, query: str) -> tuple[str, str]:
         """Send one stretch of the file as one request; its ETag, and its MD5 where it is known."""
-        digest, md5 = await self._disk(partial(self._hash, start, length, whole=not query))
+        digest, md5, content = await self._disk(partial(self._hash, start, length, whole=not query))
         url, headers = await self.bucket.signed("PUT", self.uri, query, digest)
         headers["Content-Length"] = str(length)
         if md5:
@@ -143,7 +125,7 @@ class Upload:
         counted = Counted(self.meter)
         try:
             async with alive(self.uri, self.web.options.stall) as beat:
-                body = Body(self.place, start, length, self.threads, counted, beat)
+                body = Body(content, self.place, start, length, self.threads, counted, beat)
                 async with self.web.ask(
                     self.uri, "PUT", url, headers=headers, data=body, redirects=False
                 ) as response:
@@ -158,18 +140,25 @@ class Upload:
             raise failure(self.uri, response.status, text, response.headers)
         return response.headers.get("ETag", "")
 
-    def _hash(self, start: int, length: int, *, whole: bool) -> tuple[str, str]:
-        """A stretch's SHA-256, for the signature; and its MD5, where that is looked at."""
+    def _hash(self, start: int, length: int, *, whole: bool) -> tuple[str, str, bytes | None]:
+        """A stretch's SHA-256, for the signature, and its MD5, where that is looked at.
+
+        And its content, if that is so little that it can be kept.
+        """
         sha256, md5 = new_hash("sha256"), new_hash("md5")
         both = whole or self.bucket.credentials is None  # without a signature MD5 has to do
+        kept: list[bytes] = []
 
         def sink(piece: memoryview) -> None:
             sha256.update(piece)
             if both:
                 md5.update(piece)
+            if length <= READ:
+                kept.append(bytes(piece))
 
         feed(self.place, start, length, sink)
-        return sha256.hexdigest(), md5.hexdigest() if both else ""
+        content = b"".join(kept) if length <= READ else None
+        return sha256.hexdigest(), md5.hexdigest() if both else "", content
 
     async def _complete(self, upload: str, tags: list[str]) -> None:
         parts: list[CompletedPartTypeDef] = [

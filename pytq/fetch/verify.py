@@ -51,7 +51,7 @@ def feed(
     meter: Meter | None = None,
 ) -> None:
     """Give a stretch of a file to `sink`, piece by piece."""
-    buffer = memoryview(bytearray(PIECE))
+    buffer = memoryview(bytearray(min(PIECE, length) or 1))
     with path.open("rb", buffering=0) as file:
         file.seek(offset)
         while length > 0:
