@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from aiodocker import DockerError
 
-from pytq.schema import tasks
 from pytq.schema.frames import Ref
 from pytq.schema.states import Cause, Phase, Signal
 from pytq.schema.tasks import TaskSpec
@@ -27,15 +26,15 @@ from pytq.worker.moves import Event, StepExited, StepFailedToStart
 from pytq.worker.options import WorkerOptions
 from pytq.worker.rooms import Room
 from pytq.worker.runners.docker import config, ownership
-from pytq.worker.runners.docker.config import LABELS, Place, Share
-from pytq.worker.runners.docker.dockerd import Dockerd, DockerdAway, find_socket
+from pytq.worker.runners.docker.clerk import Clerk
+from pytq.worker.runners.docker.config import LABELS, Share
+from pytq.worker.runners.docker.dockerd import AWAY_SECONDS, Dockerd, DockerdAway, find_socket
 from pytq.worker.runners.docker.images import Images
-from pytq.worker.runners.docker.options import Choices, OptionError, parse
-from pytq.worker.runners.docker.order import GRACE_SECONDS, Order
-from pytq.worker.runners.docker.output import Sink, Spot
+from pytq.worker.runners.docker.options import OptionError, parse
+from pytq.worker.runners.docker.order import Order
 from pytq.worker.runners.docker.pulls import ImageError, Tell
 from pytq.worker.runners.docker.run import Run
-from pytq.worker.runners.process import CannotRun, locate
+from pytq.worker.runners.process import CannotRun
 from pytq.worker.staging import StagingError
 
 log = logging.getLogger(__name__)
@@ -43,7 +42,7 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS: Final = 1.0
 GREET_SECONDS: Final = 15.0  # between two looks at whether dockerd is there
 SWEEP_SECONDS: Final = 600.0  # between two looks for containers that nobody wants any more
-AWAY_TIMES: Final = 4  # in a row, before the server is told that there is none
+MISSED_SECONDS: Final = 45.0  # without an answer, and the server is told that there is none
 REMOVED_AT_ONCE: Final = 4
 CLOSE_SECONDS: Final = 5.0  # for containers that may go to be removed
 
@@ -71,10 +70,10 @@ class Containers:
         self._machine = machine
         self._identity = identity
         self._allowed = frozenset(options.docker_options)
-        self._data = options.data_dir
+        self._clerk = Clerk(identity, self._allowed, options.data_dir)
         self._guard, self._told, self._changed = guard, told, changed
         self._made: set[str] = set()  # ids of steps that have, or had, a container
-        self._silences = 0
+        self._silent_since = 0.0
         self._following: set[asyncio.Task[None]] = set()
         self._side: set[asyncio.Task[None]] = set()
         self._removing = asyncio.Semaphore(REMOVED_AT_ONCE)
@@ -185,7 +184,7 @@ class Containers:
         self, ref: Ref, number: int, spec: TaskSpec, room: Room, share: tuple[str, str]
     ) -> None:
         """Run a step; `CannotRun` or OSError when that cannot even be tried."""
-        order = self._order(ref, number, spec, room, Share(*share))
+        order = self._clerk.order(ref, number, spec, room, Share(*share))
         self._live(order)
 
     def adopt(self, ref: Ref, number: int, spec: TaskSpec, room: Room, guard: Message) -> None:
@@ -194,7 +193,7 @@ class Containers:
         One that nobody was about to start may not be there at all: then it is made.
         """
         try:
-            order = self._order(ref, number, spec, room, Share("1", "0"))
+            order = self._clerk.order(ref, number, spec, room, Share("1", "0"))
         except (CannotRun, OSError) as error:
             self._told(StepFailedToStart(ref, number, str(error)))
             return
@@ -249,58 +248,6 @@ class Containers:
             if execution.phase is not Phase.ENDED:
                 yield from {step.container for step in execution.spec.steps if step.container}
 
-    def _order(self, ref: Ref, number: int, spec: TaskSpec, room: Room, share: Share) -> Order:
-        step = spec.steps[number]
-        if step.container is None:
-            raise CannotRun("this step has no container")
-        if self._refusal:
-            raise CannotRun(f"this worker has no Docker: {self._refusal}")
-        try:
-            choices = parse(step.container_options, self._allowed)
-        except OptionError as error:
-            raise CannotRun(str(error)) from error
-        data = None if self._data is None else str(self._data)
-        place = Place(self._identity, room.path, room.places, data)
-        wanted = config.container(spec, number, ref, place, share, choices)
-        given = self._prepare(room, spec, step)
-        return Order(
-            ref,
-            number,
-            config.name_of(self._identity, ref, number),
-            step.container,
-            wanted,
-            Sink(self._spot(room, step.stdout, "stdout"), self._spot(room, step.stderr, "stderr")),
-            room,
-            choices.platform,
-            locate(room, step.stdin) if step.stdin else None,
-            f"{room.path}/fed-{number}",
-            _grace(choices),
-            wanted["HostConfig"].get("Memory", 0),
-            given=given,
-        )
-
-    @staticmethod
-    def _prepare(room: Room, spec: TaskSpec, step: tasks.Step) -> bool:
-        """Give the task's folders to its own user; whether that was wanted, and could be done."""
-        if step.workdir is not None and _is_ours(room, step.workdir):
-            Path(locate(room, step.workdir)).mkdir(parents=True, exist_ok=True)
-        if spec.uid is None and spec.gid is None:
-            return False
-        try:
-            room.give_to(spec.uid, spec.gid)
-        except PermissionError:  # a worker that is not root opens them up instead
-            return False
-        return True
-
-    def _spot(self, room: Room, path: str | None, stream: str) -> Spot:
-        if path is None:
-            return Spot(room.path, stream)
-        if not _is_ours(room, path):
-            folders = ", ".join(tasks.ROOMS)
-            raise CannotRun(f"{path}: {stream} of a step must be below one of {folders}")
-        virtual, _, rest = path[1:].partition("/")
-        return Spot(room.places[f"/{virtual}"], rest)
-
     def _live(self, order: Order) -> Run:
         key = (order.ref, order.step)
         starting = partial(self._guard, {"type": "guard", "id": _id(*key), "starting": True})
@@ -341,19 +288,27 @@ class Containers:
         try:
             await self._dockerd.greet()
         except (DockerdAway, DockerError) as error:
-            self._silences += 1
-            if self.there and self._silences >= AWAY_TIMES:
-                log.warning("no containers any more: %s: %s", self._dockerd.socket, error)
-                self.there = False
-                self._changed()
+            self._miss(str(error))
             return
-        if self._silences:
+        if self._silent_since:
             await self._sweep()
-        self._silences = 0
+        self._silent_since = 0.0
         if not self.there:
             log.info("dockerd is there: taking tasks with containers")
             self.there = True
             self._changed()
+
+    def _miss(self, why: str) -> None:
+        """Dockerd has not answered: after a while tell the server, after long give up all of it."""
+        now = time.monotonic()
+        self._silent_since = self._silent_since or now
+        if self.there and now - self._silent_since >= MISSED_SECONDS:
+            log.warning("no containers any more: %s: %s", self._dockerd.socket, why)
+            self.there = False
+            self._changed()
+        if now - self._silent_since >= AWAY_SECONDS:
+            for run in self.runs.values():
+                run.abandon()
 
     async def _sweep(self) -> None:
         """Remove the containers of this worker that no execution wants any more."""
@@ -389,11 +344,3 @@ def _allow_many_files() -> None:
     """A container takes four of an agent's files: its streams, two connections."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def _grace(choices: Choices) -> float:
-    return GRACE_SECONDS if choices.grace is None else choices.grace
-
-
-def _is_ours(room: Room, path: str) -> bool:
-    return "/" + path[1:].partition("/")[0] in room.places

@@ -1,6 +1,7 @@
 """How containers end, by themselves and when told to; each end has its own words."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
 
@@ -191,6 +192,30 @@ async def test_dockerd_killed_and_back(
     assert (await ended(server, ref, 60)).exit_code == 6
     assert server.text(ref) == "up\nend\n"
     assert succeeded(await ended(server, later, 60))
+
+
+async def test_a_dockerd_that_hangs_is_given_up(
+    server: ScriptedServer, start: Start, docker: PrivateDocker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dockerd that takes calls and never answers holds up no task for ever: it is lost."""
+    monkeypatch.setattr("pytq.worker.containers.GREET_SECONDS", 0.2)
+    monkeypatch.setattr("pytq.worker.containers.MISSED_SECONDS", 0.5)
+    monkeypatch.setattr("pytq.worker.containers.AWAY_SECONDS", 2.0)
+    monkeypatch.setattr("pytq.worker.runners.docker.dockerd.PING_SECONDS", 1.0)
+    ref = server.add(steps=[step("echo up; sleep 300")], timeouts={"run": 1})
+    plain = server.add(["true"])
+    start()
+    await server.until(lambda: server.text(ref) == "up\n", 40)
+    os.kill(docker.pid, signal.SIGSTOP)
+    try:
+        end = await ended(server, ref)
+        assert succeeded(await ended(server, plain))
+        assert not server.hellos[-1].containers
+    finally:
+        os.kill(docker.pid, signal.SIGCONT)
+
+    assert end.cause in (Cause.LOST, Cause.TIMEOUT)
+    await asyncio.to_thread(wait_for, lambda: not docker.containers(), 30)
 
 
 async def test_without_live_restore_a_restart_is_a_loss(

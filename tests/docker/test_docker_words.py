@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from pytq.schema.tasks import TaskSpec
+from pytq.worker.rooms import Rooms
 from pytq.worker.runners.docker import config, names
+from pytq.worker.runners.docker.clerk import Clerk
 from pytq.worker.runners.docker.config import Place, Share
 from pytq.worker.runners.docker.credentials import host_of
 from pytq.worker.runners.docker.dockerd import DockerdAway, find_socket, moment, plain
@@ -24,6 +26,7 @@ from pytq.worker.runners.docker.options import (
 from pytq.worker.runners.docker.output import Demultiplexer, Spot
 from pytq.worker.runners.docker.pulls import Layers, of_refusal
 from pytq.worker.runners.docker.usage import _cpu_seconds, _resident
+from pytq.worker.runners.process import CannotRun
 
 GIB = 2**30
 
@@ -446,3 +449,13 @@ def test_the_page_for_people_lists_every_option() -> None:
     assert free == set(FREE)
     assert guarded - {"host", "container"} == GUARDED.keys() | BY_VALUE.keys()
     assert never == set(NEVER)
+
+
+@pytest.mark.parametrize("stream", ["stdin", "stdout", "stderr"])
+def test_streams_of_a_step_stay_in_its_folders(tmp_path: Path, stream: str) -> None:
+    """A step's files are its own task's: nothing else in an image can be reached from here."""
+    room = Rooms(tmp_path).take()
+    task = TaskSpec.model_validate({"steps": [SPEC | {stream: "/etc/x"}]})
+
+    with pytest.raises(CannotRun, match=rf"/etc/x: {stream} of a step must be below"):
+        Clerk("w", (), None).order((1, 1), 0, task, room, Share("1", "1"))

@@ -24,7 +24,7 @@ from aiodocker import DockerError
 
 CALL_SECONDS: Final = 120.0  # a dockerd with hundreds of containers in its hands may be slow
 ANSWER_SECONDS: Final = 180.0  # until a long answer begins; a pull asks its registry first
-PING_SECONDS: Final = 5.0
+PING_SECONDS: Final = 15.0
 START_SECONDS: Final = 120.0  # what has not begun waits so long for a dockerd that is away
 AWAY_SECONDS: Final = 900.0  # and so long a container that runs
 FIRST_PAUSE: Final = 0.1

@@ -70,6 +70,8 @@ class Run:
         self._found = False  # it was made before, by another agent
         self._maker = uuid.uuid4().hex
         self._listener = Listener(dockerd, order.name, order.sink)
+        self._life: asyncio.Task[Event] | None = None
+        self._abandoned = False
         self._begun = asyncio.Event()
         self._duties: set[asyncio.Task[None]] = set()
 
@@ -83,6 +85,21 @@ class Run:
 
     async def live(self) -> Event:
         """Start it, or find it, and follow it to its end."""
+        self._life = asyncio.create_task(self._live())
+        try:
+            return await self._life
+        except asyncio.CancelledError:
+            if self._abandoned:
+                return self._exited(cause=self.cause or "dockerd away")
+            raise
+
+    def abandon(self) -> None:
+        """A dockerd that does not answer will not tell what came of it either."""
+        self._abandoned = True
+        if self._life is not None:
+            self._life.cancel()
+
+    async def _live(self) -> Event:
         order = self.order
         try:
             with opened(order.sink):
