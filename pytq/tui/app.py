@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from textual import work
 from textual.binding import Binding, BindingType
@@ -11,9 +11,11 @@ from pytq.client import Client
 from pytq.schema.address import Address
 from pytq.tui import bars, words
 from pytq.tui.cockpit import Choice, Cockpit
+from pytq.tui.collecting import spare_pauses
 from pytq.tui.messages import ShowBatch, ShowJob, ShowTask, ShowTasks, ShowWorker, ShowWorkers
 from pytq.tui.palette import Commands
 from pytq.tui.screens.batches import BatchesPage
+from pytq.tui.screens.editing import Edit
 from pytq.tui.screens.events import EventsPage
 from pytq.tui.screens.help import Help
 from pytq.tui.screens.jobs import JobsPage
@@ -23,24 +25,35 @@ from pytq.tui.screens.page import Page
 from pytq.tui.screens.recruit import RecruitPage
 from pytq.tui.screens.task import TaskPage
 from pytq.tui.screens.tasks import TasksPage
+from pytq.tui.screens.why import Why
 from pytq.tui.screens.worker import WorkerPage
 from pytq.tui.screens.workers import WorkersPage
+
+_PLACES: Final[dict[str, type[Page]]] = {
+    "overview": OverviewPage,
+    "batches": BatchesPage,
+    "workers": WorkersPage,
+    "tasks": TasksPage,
+    "jobs": JobsPage,
+    "events": EventsPage,
+}
+_LAYOUTS: Final = (
+    *(place.LAYOUT for place in _PLACES.values()),
+    *(WorkerPage.LAYOUT, TaskPage.LAYOUT, RecruitPage.LAYOUT),
+    *(Help.LAYOUT, Why.LAYOUT, Edit.LAYOUT),
+)
 
 
 class PytqApp(Cockpit):
     """PYTQ in a terminal."""
 
+    # In one piece: a screen that brings CSS of its own has everything parsed anew when it opens.
+    CSS = Cockpit.CSS + "".join(_LAYOUTS)
+
     TITLE = "PYTQ"
     COMMANDS = {Commands}  # noqa: RUF012 - as Textual declares it
     COMMAND_PALETTE_BINDING = "ctrl+p"
-    MODES = {  # noqa: RUF012 - as Textual declares it
-        "overview": OverviewPage,
-        "batches": BatchesPage,
-        "workers": WorkersPage,
-        "tasks": TasksPage,
-        "jobs": JobsPage,
-        "events": EventsPage,
-    }
+    MODES = {**_PLACES}  # noqa: RUF012 - as Textual declares it
     DEFAULT_MODE = "overview"
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
@@ -158,6 +171,7 @@ async def run(
     """
     async with Client(server, token=token, patience=0) as client:
         app = PytqApp(client, ask_leave=ask_leave)
+        spare_pauses()
         choice = await app.run_async()
         if app.return_code:
             raise CrashedError("the cockpit has crashed; the server and its tasks go on")

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, Literal, cast
 
 from textual.app import App
 from textual.binding import BindingType
-from textual.events import DeliveryComplete, DeliveryFailed
+from textual.events import DeliveryComplete, DeliveryFailed, Event, InputEvent
 from textual.timer import Timer
 
 from pytq.client import Client
@@ -17,6 +17,7 @@ from pytq.schema.states import TaskStatus
 from pytq.schema.stream import Changes, Snapshot
 from pytq.tui import acts, theme
 from pytq.tui.acts import Act
+from pytq.tui.collecting import Collector
 from pytq.tui.feed import Feed
 from pytq.tui.filters import TaskQuery
 from pytq.tui.knobs import GATHER_SECONDS, Knob, Knobs
@@ -53,11 +54,12 @@ class Cockpit(App[Choice]):
         self.knobs = Knobs()
         self.feed = Feed(self.client, self._take, self._lost)
         self.undos: list[Act] = []
+        self._collector = Collector(time.monotonic())
         self._touched: set[Kind] = set()
         self._spread_timer: Timer | None = None
         self._spread_at = 0.0
         self._looked_at: tuple[int, ...] = ()
-        for one in (theme.DARK, theme.LIGHT):
+        for one in theme.THEMES.values():
             self.register_theme(one)
         self.theme = theme.DARK.name
 
@@ -93,7 +95,14 @@ class Cockpit(App[Choice]):
             self.post_message(LinkChanged())
         self._spread_soon()
 
+    async def on_event(self, event: Event) -> None:
+        """A key or the mouse: no moment for a pause."""
+        if isinstance(event, InputEvent):
+            self._collector.pressed(time.monotonic())
+        await super().on_event(event)
+
     def _tick(self) -> None:
+        self._collector.pause(time.monotonic())
         self._touched.add("time")
         self._spread_soon()
 

@@ -71,3 +71,11 @@ LIGHT: Final = Theme(
         "scrollbar-corner-color": "#FCFCFA",
     },
 )
+
+THEMES: Final = {theme.name: theme for theme in (DARK, LIGHT)}
+
+
+def colour(theme: Theme, name: str) -> str:
+    """A colour of a theme of ours, by the name that its CSS uses."""
+    found = theme.variables.get(name) or getattr(theme, name)
+    return str(found)

@@ -40,7 +40,7 @@ class BatchesPage(ListPage):
     KINDS: ClassVar[frozenset[Kind]] = frozenset({"batches", "time"})
     FIRST_ORDER = Order("active")
     FILTER = "words of a batch's name or state"
-    CSS: ClassVar[str] = """
+    LAYOUT: ClassVar[str] = """
     BatchesPage #detail { height: 8; margin: 0 1; }
     BatchesPage.-tall #detail { height: 11; }
     """

@@ -23,7 +23,7 @@ Changed = tuple[TaskUpdate, TaskUpdate, bool]  # the change, what undoes it, and
 class Edit(Ask[Changed]):
     """The fields of a task that may change."""
 
-    CSS: ClassVar[str] = """
+    LAYOUT: ClassVar[str] = """
     Edit {
         #box { width: 92; padding: 0 2 1 2; }
         .row { height: 3; layout: horizontal; }

@@ -27,7 +27,7 @@ _SIGNS: Final[tuple[tuple[str, Mapping[Any, looks.Look]], ...]] = (
 class Help(Ask[None]):
     """The keys of one screen, of what has the focus, and of everywhere."""
 
-    CSS: ClassVar[str] = """
+    LAYOUT: ClassVar[str] = """
     Help #box { width: 84; height: 90%; padding: 0 2; border-title-color: $foreground; }
     Help VerticalScroll { height: 1fr; }
     """

@@ -30,7 +30,7 @@ class JobsPage(ListPage):
     FIRST_ORDER = Order("id")
     MARKABLE = False
     FILTER = "words of a job's title, status, batch or workers"
-    CSS: ClassVar[str] = """
+    LAYOUT: ClassVar[str] = """
     JobsPage LogPane { height: 1fr; margin: 0 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [

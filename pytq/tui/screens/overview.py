@@ -31,7 +31,7 @@ class OverviewPage(Page):
 
     PLACE = "overview"
     WHAT = "How things stand at one look; Enter goes to what the cursor is on."
-    CSS: ClassVar[str] = """
+    LAYOUT: ClassVar[str] = """
     OverviewPage {
         #panes { layout: horizontal; height: 1fr; padding: 0 1; }
         #left { width: 2fr; height: 100%; }

@@ -28,6 +28,7 @@ class Page(Screen[None]):
 
     PLACE: ClassVar[str] = ""  # under which of the places above it counts
     WHAT: ClassVar[str] = ""  # what it is for, as the help tells
+    LAYOUT: ClassVar[str] = ""  # CSS, which the application gathers
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (150, "-wide")]  # noqa: RUF012 - as Textual declares it
     VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012 - likewise
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -32,7 +32,7 @@ class RecruitPage(Page):
 
     PLACE = "workers"
     WHAT = "Recruit workers: the form fills itself; ctrl+r recruits."
-    CSS: ClassVar[str] = """
+    LAYOUT: ClassVar[str] = """
     RecruitPage {
         #form { height: 1fr; margin: 0 1; border: round $edge; padding: 0 1;
                 border-title-color: $foreground; }

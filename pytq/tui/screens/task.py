@@ -35,7 +35,7 @@ class TaskPage(Tasking):
 
     PLACE = "tasks"
     WHAT = "One task: its command, its tries as lines of time, and its output while it comes."
-    CSS: ClassVar[str] = """
+    LAYOUT: ClassVar[str] = """
     TaskPage {
         #facts { height: auto; max-height: 50%; margin: 0 1; }
         #tries { height: auto; max-height: 5; margin: 0 1; }

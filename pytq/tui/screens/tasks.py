@@ -60,7 +60,7 @@ class TasksPage(Tasking):
 
     PLACE = "tasks"
     WHAT = "Tasks: any filter, any order, as quick with a million as with ten."
-    CSS: ClassVar[str] = """
+    LAYOUT: ClassVar[str] = """
     TasksPage {
         #tabs { height: 1; margin: 0 1; }
         #preview { height: 4; margin: 0 1; }
@@ -92,8 +92,9 @@ class TasksPage(Tasking):
         """Tabs, filter, table, preview."""
         yield Board(id="tabs")
         yield FilterBar(
-            "words of name or command, status:failed batch:run7 worker:vm-1 name:exactly",
+            "type / to filter: words, status:failed batch:run7 worker:vm-1 name:exactly",
             FilterSuggester(lambda: self.at.store),
+            classes="always",
         )
         yield Table(tasks.COLUMNS, markable=True)
         yield Board(id="preview", classes="framed")
@@ -185,7 +186,6 @@ class TasksPage(Tasking):
         row = self.lister.window.row(table.cursor)
         if row is not None:
             row = tasks.newer(row, self.at.store.watched.get(row.id))
-        preview.display = row is not None
         entitle(preview, "" if row is None else f"task {row.id}")
         preview.show(lambda width, height: panel.preview(row, width, height))
 

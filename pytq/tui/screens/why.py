@@ -19,7 +19,7 @@ from pytq.tui.screens.asking import Ask
 class Why(Ask[None]):
     """The answer, in a box."""
 
-    CSS: ClassVar[str] = """
+    LAYOUT: ClassVar[str] = """
     Why #box { width: 90; }
     Why #reasons { height: auto; max-height: 16; margin-top: 1; }
     """

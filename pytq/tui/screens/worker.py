@@ -37,7 +37,7 @@ class WorkerPage(Knobbed):
 
     PLACE = "workers"
     WHAT = "One worker: its machine, its knobs, what it has under way and what it keeps."
-    CSS: ClassVar[str] = """
+    LAYOUT: ClassVar[str] = """
     WorkerPage {
         #detail { height: auto; max-height: 60%; margin: 0 1; }
         #holds { height: 1fr; margin: 0 1; }

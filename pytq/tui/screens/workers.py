@@ -29,7 +29,7 @@ class WorkersPage(ListPage, Knobbed):
     KINDS: ClassVar[frozenset[Kind]] = frozenset({"workers", "time"})
     FIRST_ORDER = Order("name")
     FILTER = "words of a worker's name, host, batch or status"
-    CSS: ClassVar[str] = """
+    LAYOUT: ClassVar[str] = """
     WorkersPage #detail { height: auto; max-height: 10; margin: 0 1; }
     WorkersPage.-tall #detail { max-height: 16; }
     """

@@ -1,7 +1,6 @@
 """A pane of painted lines: what is on it is made by a pure function of its size."""
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
 
 from textual import events
 from textual.geometry import Size
@@ -9,7 +8,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from pytq.tui.cells import Line
-from pytq.tui.widgets.painting import COMPONENTS, Palette, css, entitle
+from pytq.tui.widgets.painting import Palette, entitle
 
 Painter = Callable[[int, int], Sequence[Line]]  # of a width and a height in cells
 
@@ -23,8 +22,7 @@ class Board(Widget):
         &.framed { border: round $edge; border-title-color: $foreground; padding: 0 1;
                    border-subtitle-color: $dim; }
     }
-    """ + css("Board")
-    COMPONENT_CLASSES: ClassVar[set[str]] = {*COMPONENTS}
+    """
 
     def __init__(
         self,

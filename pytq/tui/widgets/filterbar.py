@@ -11,14 +11,14 @@ from textual.widgets import Input, Static
 
 
 class FilterBar(Horizontal):
-    """Hidden until somebody types `/`; stays for as long as something is filtered."""
+    """Hidden until somebody types `/`; stays for as long as something is filtered, or always."""
 
     DEFAULT_CSS = """
     FilterBar {
         height: 1;
         display: none;
         background: $panel;
-        &.shown { display: block; layout: horizontal; }
+        &.shown, &.always { display: block; layout: horizontal; }
         #slash { width: 3; color: $accent; text-style: bold; }
         Input { width: 1fr; background: $panel; border: none; height: 1; padding: 0; }
         #hint { width: auto; max-width: 60%; color: $dim; padding: 0 1; }
@@ -40,10 +40,13 @@ class FilterBar(Horizontal):
     class Left(Message):
         """The table has the keys again."""
 
-    def __init__(self, placeholder: str, suggester: Suggester | None = None) -> None:
-        super().__init__()
+    def __init__(
+        self, placeholder: str, suggester: Suggester | None = None, *, classes: str = ""
+    ) -> None:
+        super().__init__(classes=classes)
         self._placeholder = placeholder
         self._suggester = suggester
+        self._said = ""
 
     def compose(self) -> ComposeResult:
         """A slash, the words, and what is wrong with them."""
@@ -68,9 +71,11 @@ class FilterBar(Horizontal):
 
     def hint(self, text: str, *, wrong: bool = False) -> None:
         """Say something about what was typed."""
-        hint = self.query_one("#hint", Static)
-        hint.update(text)
-        hint.set_class(wrong, "-wrong")
+        if text != self._said:
+            self._said = text
+            hint = self.query_one("#hint", Static)
+            hint.update(text)
+            hint.set_class(wrong, "-wrong")
 
     def clear(self) -> bool:
         """Look for nothing; tells whether anything was looked for."""

@@ -11,10 +11,11 @@ from textual.binding import Binding, BindingType
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+from textual.widget import Widget
 
 from pytq.schema import limits
 from pytq.tui import words
-from pytq.tui.widgets.painting import COMPONENTS, Palette, css, entitle, subtitle
+from pytq.tui.widgets.painting import Palette, entitle, shade, subtitle
 
 _KEPT_BYTES: Final = limits.OUTPUT_HEAD_BYTES + limits.OUTPUT_TAIL_BYTES + limits.CHUNK_BYTES
 _LINE_CHARS: Final = 4_000  # of one line are shown
@@ -33,11 +34,8 @@ class LogPane(ScrollView, can_focus=True):
         height: 1fr;
         scrollbar-size: 1 1;
         &:focus { border: round $primary; }
-        & > .log--found { background: $accent; color: $background; }
-        & > .log--here { background: $cursor; }
     }
-    """ + css("LogPane")
-    COMPONENT_CLASSES: ClassVar[set[str]] = {*COMPONENTS, "log--found", "log--here"}
+    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f", "follow", "follow", tooltip="follow the end, or stay"),
         Binding("l", "wrap", "wrap", show=False, tooltip="break long lines, or not"),
@@ -136,8 +134,10 @@ class LogPane(ScrollView, can_focus=True):
         self.refresh()
 
     def _resize(self) -> None:
-        width = 0 if self.wrapping else self._widest
-        self.virtual_size = Size(width, len(self._rows))
+        # Not through the reactive, which would lay out the whole screen anew for each line.
+        size = Size(0 if self.wrapping else self._widest, len(self._rows))
+        self.set_reactive(Widget.virtual_size, size)
+        self._scroll_update(size)
         if self.following:
             self.scroll_end(animate=False, immediate=True, x_axis=False)
         self._title()
@@ -262,15 +262,15 @@ class LogPane(ScrollView, can_focus=True):
             return Strip.blank(width, palette.base)
         base = palette.base + palette["plain"]
         if self._here >= 0 and self._found and self._found[self._here] == index:
-            base += self.get_component_rich_style("log--here", partial=True)
-        strip = Strip(self._segments(self._rows[index], base))
+            base += shade(self, "cursor")
+        strip = Strip(self._segments(self._rows[index], base, palette))
         return strip.crop_extend(x, x + width, base)
 
-    def _segments(self, row: str, base: Style) -> list[Segment]:
+    def _segments(self, row: str, base: Style, palette: Palette) -> list[Segment]:
         wanted = self.sought.lower()
         if not wanted or wanted not in (low := row.lower()) or len(low) != len(row):
             return [Segment(row, base)]
-        found = base + self.get_component_rich_style("log--found", partial=True)
+        found = base + Style(reverse=True) + palette["accent"]
         made: list[Segment] = []
         start = 0
         while (at := low.find(wanted, start)) >= 0:

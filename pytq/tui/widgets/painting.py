@@ -1,30 +1,32 @@
 """Lines of tones as the terminal takes them: the theme's colours, cut to width, safe."""
 
+from functools import cache
 from typing import Final
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
+from textual.color import Color
 from textual.content import Content
 from textual.strip import Strip
 from textual.widget import Widget
 
-from pytq.tui.cells import TONES, Bar, Cell, Line, Span, Tone, draw
+from pytq.tui.cells import Bar, Cell, Line, Span, Tone, draw
+from pytq.tui.theme import DARK, LIGHT, THEMES, colour
 
-# Every widget that paints tones has these component classes, and this much CSS for them.
-COMPONENTS: Final = frozenset(f"tone--{tone}" for tone in TONES)
-_COLOURS: Final[dict[Tone, str]] = {
-    "plain": "color: $foreground;",
-    "dim": "color: $dim;",
-    "bold": "color: $foreground; text-style: bold;",
-    "title": "color: $primary; text-style: bold;",
-    "accent": "color: $accent; text-style: bold;",
-    "good": "color: $success;",
-    "bad": "color: $error; text-style: bold;",
-    "warn": "color: $warning;",
-    "busy": "color: $busy;",
-    "wait": "color: $wait;",
-    "odd": "color: $odd;",
+# What the theme calls the colour of a tone, and whether it is bold.
+_TONES: Final[dict[Tone, tuple[str, bool | None]]] = {
+    "plain": ("foreground", None),
+    "dim": ("dim", None),
+    "bold": ("foreground", True),
+    "title": ("primary", True),
+    "accent": ("accent", True),
+    "good": ("success", None),
+    "bad": ("error", True),
+    "warn": ("warning", None),
+    "busy": ("busy", None),
+    "wait": ("wait", None),
+    "odd": ("odd", None),
 }
 
 
@@ -42,19 +44,16 @@ def subtitle(widget: Widget, said: str) -> None:
         widget.border_subtitle = content
 
 
-def css(widget: str) -> str:
-    """The CSS that gives the tones of a widget class their colours."""
-    rules = "".join(f"& > .tone--{tone} {{ {colour} }}\n" for tone, colour in _COLOURS.items())
-    return f"{widget} {{\n{rules}}}\n"
-
-
 class Palette:
-    """The theme's style of each tone, for one widget; made anew when the theme changes."""
+    """The theme's style of each tone, over a widget's own background.
+
+    Made from the theme itself: component classes would be worked out anew for every widget, each
+    time that its focus changes.
+    """
 
     def __init__(self, widget: Widget) -> None:
-        self._styles: dict[Tone, Style] = {
-            tone: widget.get_component_rich_style(f"tone--{tone}", partial=True) for tone in TONES
-        }
+        theme = widget.app.current_theme
+        self._styles = _styles(theme.name, theme.dark)
         self.base = widget.rich_style
 
     def __getitem__(self, tone: Tone) -> Style:
@@ -103,3 +102,18 @@ def _cut(line: Line, width: int) -> tuple[list[Span], int]:
         kept.append(span)
         used += size
     return kept, used
+
+
+@cache
+def _styles(theme: str, dark: bool) -> dict[Tone, Style]:  # noqa: FBT001 - as the theme says it
+    known = THEMES.get(theme, DARK if dark else LIGHT)
+    return {
+        tone: Style(color=colour(known, name), bold=bold) for tone, (name, bold) in _TONES.items()
+    }
+
+
+def shade(widget: Widget, name: str, share: float = 1.0) -> Style:
+    """A colour of the theme as a background; with a share, mixed with the widget's own."""
+    given = THEMES.get(widget.app.theme, DARK)
+    mixed = widget.background_colors[1].blend(Color.parse(colour(given, name)), share)
+    return Style(bgcolor=mixed.rich_color)

@@ -11,28 +11,12 @@ from textual.widget import Widget
 from pytq.tui.cells import Line, Row, Span
 from pytq.tui.columns import Column, fit, gap
 from pytq.tui.tables.listing import Order
-from pytq.tui.widgets.painting import COMPONENTS, Palette, css
+from pytq.tui.widgets.painting import Palette, shade
 
 _GUTTER: Final = 2
+_MARKED: Final = 0.18  # of the accent is mixed into the background
 _UNDERLINED: Final = Style(underline=True)  # where there is no room for an arrow
 _LOADING: Final[Line] = (Span("…", "dim"),)
-_OWN: Final = tuple(
-    f"table--{name}" for name in ("header", "ordered", "cursor", "resting", "marked")
-)
-LOOKS: Final = COMPONENTS.union(_OWN)
-CSS: Final = """
-Table {
-    height: 1fr;
-    overflow-x: hidden;
-    overflow-y: auto;
-    scrollbar-size-vertical: 1;
-    & > .table--header { color: $dim; text-style: bold; }
-    & > .table--ordered { color: $primary; text-style: bold; }
-    & > .table--cursor { background: $cursor; text-style: bold; }
-    & > .table--resting { background: $panel; }
-    & > .table--marked { background: $accent 18%; }
-}
-""" + css("Table")
 
 
 class State(NamedTuple):
@@ -64,12 +48,14 @@ class RowPainter:
     """Paints with the theme's styles of one table."""
 
     def __init__(self, table: Widget) -> None:
-        self._palette = Palette(table)
-        self._titles = table.get_component_rich_style("table--header")
-        self._ordered = table.get_component_rich_style("table--ordered")
-        self._partial = {
-            name: table.get_component_rich_style(f"table--{name}", partial=True)
-            for name in ("cursor", "resting", "marked")
+        palette = self._palette = Palette(table)
+        bold = Style(bold=True)
+        self._titles = palette.base + palette["dim"] + bold
+        self._ordered = palette.base + palette["title"]
+        self._shades = {
+            "cursor": shade(table, "cursor") + bold,
+            "resting": shade(table, "panel"),
+            "marked": shade(table, "accent", _MARKED),
         }
 
     def titles(
@@ -111,9 +97,9 @@ class RowPainter:
     def _looks(self, state: State) -> tuple[Style, Line]:
         base = self._palette.base
         if state.marked:
-            base += self._partial["marked"]
+            base += self._shades["marked"]
         if state.at_cursor:
-            base += self._partial["cursor" if state.lively else "resting"]
+            base += self._shades["cursor" if state.lively else "resting"]
         if state.marked:
             return base, (Span("◆", "accent"),)
         return base, (Span("▌" if state.at_cursor else " ", "title"),)

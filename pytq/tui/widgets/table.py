@@ -9,11 +9,12 @@ from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+from textual.widget import Widget
 
 from pytq.tui.cells import Line, Row
 from pytq.tui.columns import Column
 from pytq.tui.tables.listing import ListedRows, Order, Rows
-from pytq.tui.widgets.rowpainter import CSS, LOOKS, Places, RowPainter, State
+from pytq.tui.widgets.rowpainter import Places, RowPainter, State
 
 _DOUBLE: Final = 2
 
@@ -21,8 +22,9 @@ _DOUBLE: Final = 2
 class Table(ScrollView, can_focus=True):
     """A table: a cursor that stays on its row, marks, columns that go where room is short."""
 
-    DEFAULT_CSS = CSS
-    COMPONENT_CLASSES: ClassVar[set[str]] = {*LOOKS}
+    DEFAULT_CSS = """
+    Table { height: 1fr; overflow-x: hidden; overflow-y: auto; scrollbar-size-vertical: 1; }
+    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "open", tooltip="open what the cursor is on"),
         Binding("up,k", "move(-1)", "up", show=False, tooltip="one row up"),
@@ -147,19 +149,26 @@ class Table(ScrollView, can_focus=True):
         self.cursor = place
         if shift:
             self._drawn.clear()
-            self.virtual_size = self.virtual_size.with_height(self._source.total + self._header)
+            self._set_height(self._source.total + self._header)
             self.scroll_to(y=self.scroll_offset.y + shift, animate=False, force=True)
             self.refresh()
 
     def _resize(self) -> None:
         height = self._source.total + self._header
-        if self.virtual_size.height != height:
-            before = self.virtual_size.height
-            self.virtual_size = Size(self.scrollable_content_region.width, height)
-            if not self._source.total or before <= self._header:
-                self.refresh()
-            if self.scroll_offset.y > self.max_scroll_y:
-                self.scroll_to(y=self.max_scroll_y, animate=False)
+        before = self.virtual_size.height
+        if before == height:
+            return
+        self._set_height(height)
+        if not self._source.total or before <= self._header:
+            self.refresh()
+        if self.scroll_offset.y > self.max_scroll_y:
+            self.scroll_to(y=self.max_scroll_y, animate=False)
+
+    def _set_height(self, height: int) -> None:
+        """Tell the scroll bar, without laying out the whole screen anew as the reactive would."""
+        size = Size(self.scrollable_content_region.width, height)
+        self.set_reactive(Widget.virtual_size, size)
+        self._scroll_update(size)
 
     def _repaint_changed(self) -> None:
         width = self.size.width
