@@ -89,7 +89,7 @@ class System:
             )
 
     def _wait_until_healthy(self) -> None:
-        for _ in range(200):
+        for _ in range(1200):
             assert self.server is not None
             assert self.server.poll() is None, self.log("server")
             with contextlib.suppress(urllib.error.URLError, ConnectionError):
