@@ -309,7 +309,6 @@ class Client(Transport):
         """What the server is and how it is doing."""
         return await self.call(ServerInfo, "get_server")
 
-
     # --- who may do what
 
     async def get_caller(self) -> CallerView:
