@@ -1,5 +1,5 @@
 # PYTQ's front door. On a fresh machine: `make demo`, `make test`.
-.PHONY: demo install test check format bench soak clean
+.PHONY: demo install test check format bench screenshots soak clean
 .DEFAULT_GOAL := check
 
 PYTHON ?= python3
@@ -24,7 +24,7 @@ install: .venv/installed ## PYTQ in .venv, with exactly the versions of constrai
 
 test: .venv/tools        ## every test, with a real PostgreSQL of its own
 	scripts/system-packages
-	$(BIN)/python -m pytest --numprocesses $(SIDE_BY_SIDE) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(SIDE_BY_SIDE) --dist loadfile --reruns 2 --tb native $(ARGS)
 
 check: .venv/tools       ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
@@ -39,6 +39,9 @@ format: .venv/tools
 bench: .venv/tools       ## measure PYTQ beside its peers, into bench/RESULTS.md (about an hour)
 	scripts/system-packages
 	$(BIN)/python bench/all.py $(ARGS)
+
+screenshots: .venv/tools ## take the pictures of the cockpit again, into docs/images/
+	$(BIN)/python scripts/screenshots $(ARGS)
 
 soak: .venv/tools        ## the long runs: many more random histories, on both databases
 	scripts/system-packages

@@ -40,7 +40,7 @@ class Looking:
 
     async def until(self, holds: Callable[[], object], what: str = "") -> None:
         """Wait until something holds, or fail with what is on the screen."""
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while not holds():
             assert time.monotonic() < deadline, f"{what}\n{self.text}"
             await self.pilot.pause(0.01)
