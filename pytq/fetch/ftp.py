@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import quote, unquote
 
 import aioftp
@@ -71,7 +71,7 @@ class FtpEngine:
         path = _path(uri)
         async with self._pool.client(uri) as client:
             if uri.is_folder:
-                found = await client.list(path, recursive=True)
+                found = await client.list(path, recursive=True, raw_command=await _lister(client))
             else:
                 size, at = await _facts(client, path)
                 found = [(path, {"type": "file", "size": str(size), "modify": at or ""})]
@@ -91,7 +91,7 @@ class FtpEngine:
 
     async def close(self) -> None:
         """Hang up."""
-        self._pool.close()
+        await self._pool.close()
 
     async def _make_folder(self, client: aioftp.Client, uri: Uri, folder: PurePosixPath) -> None:
         """Make a folder and those above it; whether that was needed, the upload will tell."""
@@ -167,12 +167,13 @@ class _Pool:
                     raise
                 self._idle[uri.host].append(client)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Hang up all."""
         for idle in self._idle.values():
             for client in idle:
                 client.close()
         self._idle.clear()
+        await asyncio.sleep(0)  # the turn of the loop in which their sockets are closed
 
     async def _connected(self, uri: Uri) -> aioftp.Client:
         idle = self._idle[uri.host]
@@ -219,6 +220,13 @@ def _login(host: str) -> tuple[str, str]:
     except (OSError, netrc.NetrcParseError):
         known = None
     return (known[0], known[2]) if known else ("anonymous", "pytq@")
+
+
+async def _lister(client: aioftp.Client) -> Literal["MLSD", "LIST"]:
+    """How a server lists; aioftp would try, and forget the connection on which it was refused."""
+    _, features = await client.command("FEAT", ("2xx", "5xx"))
+    modern = any("MLSD" in line.upper() or "MLST" in line.upper() for line in features)
+    return "MLSD" if modern else "LIST"
 
 
 async def _facts(client: aioftp.Client, path: PurePosixPath) -> tuple[int, str | None]:

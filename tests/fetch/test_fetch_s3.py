@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -269,8 +270,8 @@ async def test_an_upload_survives(
     async with Fetcher(replace(CALM, stall=3.0)) as fetcher:
         await fetcher.put(tmp_path / "a", "s3://data/a", progress=progress)
 
-    stored = s3_servers["moto"].client().get_object(Bucket="data", Key="a")["Body"].read()
-    assert stored == content
+    with closing(s3_servers["moto"].client().get_object(Bucket="data", Key="a")["Body"]) as body:
+        assert body.read() == content
     assert progress == Progress(len(content), len(content))
     assert open_uploads(s3_servers["moto"]) == 0
 

@@ -93,6 +93,7 @@ def _handler(served: FtpServer, authorizer: Any, *, modern: bool) -> type[FTPHan
     Handler.authorizer = authorizer
     Handler.dtp_handler = Cutting
     Handler.use_sendfile = False
+    Handler.auth_failed_timeout = 0
     if not modern:
         Handler.proto_cmds = {
             name: facts for name, facts in FTPHandler.proto_cmds.items() if name not in MODERN
