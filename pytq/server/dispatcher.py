@@ -117,6 +117,8 @@ class Dispatcher:
         self.news.hear(changes)
         if changes.touched:
             self.hub.tell(changes.touched)
+        if changes.swept:
+            self.hub.tell_all()
         if changes.due is not None:
             self._look_again(changes.due)
         if changes.awake:

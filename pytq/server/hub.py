@@ -11,7 +11,7 @@ class Watcher:
     """Somebody who waits for news of some tasks."""
 
     def __init__(self) -> None:
-        self.news: dict[int, TaskStatus | None] = {}  # None: new output, same status
+        self.news: dict[int, TaskStatus | None] = {}  # None: look again, it may be gone
         self._event = asyncio.Event()
 
     def tell(self, task: int, status: TaskStatus | None) -> None:
@@ -51,6 +51,12 @@ class Hub:
                 others.discard(watcher)
                 if not others:
                     del self._watchers[task]
+
+    def tell_all(self) -> None:
+        """Have everybody look again, whatever they watch."""
+        for task, watchers in self._watchers.items():
+            for watcher in watchers:
+                watcher.tell(task, None)
 
     def tell(self, touched: Mapping[int, TaskStatus | None]) -> None:
         """Tell the watchers of these tasks."""

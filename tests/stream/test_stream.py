@@ -144,15 +144,31 @@ async def test_each_watched_task_is_told_once_and_then_when_it_changes(
 
 
 async def test_a_watched_task_that_is_deleted_is_gone(gallery: Gallery, rig: Rig) -> None:
-    """Somebody who looks at a task learns that it is no more; another watch replaces the first."""
+    """Somebody who looks at a task learns that it is no more, alone or with its batch."""
     [one, other] = await rig.submit(task(batch="b"), task(batch="b"))
     async with gallery.looker() as looker:
         await looker.stream.watch([one, other])
         await looker.until(lambda: len(looker.watched) == 2)
-        await looker.stream.watch([other])
-        await rig.queue.cancel_task(one)
-        await rig.queue.delete_task(other)
+
+        await rig.queue.delete_task(one)
+        await looker.until(lambda: looker.watched[one].task is None)
+        assert looker.watched[other].task is not None
+        await rig.queue.delete_batch("b")
         await looker.until(lambda: looker.watched[other].task is None)
+
+
+async def test_another_watch_replaces_the_first(gallery: Gallery, rig: Rig) -> None:
+    """Who looks elsewhere hears no more of what they looked at before."""
+    [one, other] = await rig.submit(task(batch="b"), task(batch="b"))
+    async with gallery.looker() as looker:
+        await looker.stream.watch([one])
+        await looker.until(lambda: one in looker.watched)
+        await looker.stream.watch([other])
+        await looker.until(lambda: other in looker.watched)
+
+        await rig.queue.cancel_task(one)
+        await rig.queue.cancel_task(other)
+        await looker.until(lambda: looker.watched[other].task.status is TaskStatus.CANCELLED)  # type: ignore[union-attr]
 
         assert looker.watched[one].task.status is TaskStatus.PENDING  # type: ignore[union-attr]
 

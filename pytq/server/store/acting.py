@@ -283,6 +283,7 @@ def delete_batch(conn: sa.Connection, now: int, name: str, actor: str) -> tuple[
     gone = conn.execute(sa.delete(tasks).where(tasks.c.batch == name))
     conn.execute(sa.delete(task_counts).where(task_counts.c.batch == name))
     conn.execute(sa.delete(batches).where(batches.c.name == name))
+    changes.swept = True
     changes.note(now, "deleted", actor, batch=name, detail=f"{gone.rowcount} tasks")
     changes.write(conn)
     return int(gone.rowcount), changes

@@ -28,7 +28,9 @@ class Changes:
     """What a verb has changed, for those who wait in memory: links, waiters, counts."""
 
     moved: dict[tuple[str, str], int] = field(default_factory=dict)
-    touched: dict[int, TaskStatus] = field(default_factory=dict)  # tasks by their new status
+    # Tasks by their new status; None: they are gone.
+    touched: dict[int, TaskStatus | None] = field(default_factory=dict)
+    swept: bool = False  # more tasks are gone than are named
     awake: set[str] = field(default_factory=set)  # batches with new pending tasks
     due: int | None = None  # when the first of those that wait for their next try may have it
     noted: list[dict[str, Any]] = field(default_factory=list)
@@ -46,7 +48,7 @@ class Changes:
             self._count(batch, before, -1)
         if after is not None:
             self._count(batch, after, 1)
-            self.touched[task] = after
+        self.touched[task] = after
         if after is TaskStatus.PENDING:
             self.awake.add(batch)
 
