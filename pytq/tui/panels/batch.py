@@ -59,9 +59,9 @@ def _failures(view: BatchView, failures: Failures, width: int, room: int) -> lis
         act = f"screen.show_task({failure.task})"
         spans = line(
             Span(f"✗ {words.short(failure.count):>5} ", "bad"),
-            Span(f"{cause:<12} ", "warn"),
-            Span(f"{said}  "),
+            Span(f"{cause:<10} ", "warn"),
             Span(f"as task {failure.task}", "title", act),
+            Span(f"  {said}"),
         )
         lines.append(tuple(cut(spans, width)))
     if len(failures) > room:

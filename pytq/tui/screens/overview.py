@@ -23,6 +23,7 @@ from pytq.tui.widgets.painting import entitle, subtitle
 from pytq.tui.widgets.table import Table
 
 _ALERT_COLUMNS: Final = (Column("level", "", 1), Column("text", "", 20, flex=1))
+_ALERTS_TALL, _ALERTS_SHORT = 0.2, 0.13  # of the screen, for alerts at the most
 _ORDER: Final = Order("left", turned=True)  # what takes longest first
 
 
@@ -38,13 +39,13 @@ class OverviewPage(Page):
         #right { width: 1fr; height: 100%; margin-left: 1; }
         .pane { border: round $edge; padding: 0 1; border-title-color: $foreground;
                 border-subtitle-color: $dim; &:focus { border: round $primary; } }
-        #throughput { height: 2fr; min-height: 6; }
-        #alerts { height: auto; }
-        #batches { height: 3fr; min-height: 5; }
+        #throughput { height: 1fr; }
+        #batches { height: 1fr; }
         #tasks { height: 8; }
         #fleet { height: 1fr; }
         #news { height: 1fr; }
-        &.-tall #throughput { min-height: 14; }
+        &.-tall #throughput { height: 2fr; }
+        &.-tall #batches { height: 3fr; }
         &.-narrow #panes { layout: vertical; padding: 0; }
         &.-narrow #left { width: 100%; height: 1fr; }
         &.-narrow #right { width: 100%; height: 4; margin: 0; }
@@ -108,7 +109,8 @@ class OverviewPage(Page):
         table.empty = ((text("✓ nothing to worry about", "good")),) if self.at.store.server else ()
         table.show_rows(ListedRows.of([_row(key, alert) for key, alert in self._alerts.items()]))
         entitle(table, f"Alerts: {len(found)}" if found else "Alerts")
-        table.styles.height = min(max(1, len(found)), max(2, self.size.height // 5)) + 2
+        share = _ALERTS_TALL if self.has_class("-tall") else _ALERTS_SHORT
+        table.styles.height = min(max(1, len(found)), int(self.size.height * share)) + 2
 
     def on_table_opened(self, message: Table.Opened) -> None:
         """Go to what it is about."""

@@ -39,7 +39,7 @@ class RecruitPage(Page):
         .row { height: 3; }
         .row Label { padding: 1 1; color: $dim; width: auto; min-width: 10; }
         .row Select { width: 1fr; }
-        .row Input { width: 1fr; border: round $edge; }
+        .row Input { width: 1fr; border: round $edge; background: $background; }
         .row Input:focus { border: round $primary; }
         .row Button { margin: 1 0 0 2; width: auto; }
         #machines { width: 100%; border: round $edge; min-height: 5; }

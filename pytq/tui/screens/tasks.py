@@ -186,6 +186,7 @@ class TasksPage(Tasking):
         row = self.lister.window.row(table.cursor)
         if row is not None:
             row = tasks.newer(row, self.at.store.watched.get(row.id))
+        preview.visible = row is not None
         entitle(preview, "" if row is None else f"task {row.id}")
         preview.show(lambda width, height: panel.preview(row, width, height))
 

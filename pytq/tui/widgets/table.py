@@ -309,6 +309,10 @@ class Table(ScrollView, can_focus=True):
         self._places = Places(self.columns, self.scrollable_content_region.width)
         self.refresh()
 
+    def watch_show_vertical_scrollbar(self) -> None:
+        """The scroll bar takes a cell, or gives it back."""
+        self._fit()
+
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Tell what is visible now."""
         super().watch_scroll_y(old_value, new_value)
