@@ -1,5 +1,7 @@
-"""A worker's agent: the real machine, hands, dialogue, link, journal and adoption, on a machine
-that is simulated."""
+"""A worker's real agent, on a machine that is simulated.
+
+The mind, hands, dialogue, link, outbox, journal and adoption are the real ones.
+"""
 
 import asyncio
 import contextlib
@@ -228,7 +230,7 @@ class SimPorter:
         self._agent, self._publish = agent, publish
         self._errands: dict[Ref, asyncio.TimerHandle] = {}
 
-    def bring(self, ref: Ref, spec: TaskSpec, room: Room) -> None:
+    def bring(self, ref: Ref, _spec: TaskSpec, _room: Room) -> None:
         random = self._agent.timeline.random
         came: moves.Event = moves.StagedIn(ref)
         if random.random() < 0.05:
@@ -236,7 +238,7 @@ class SimPorter:
             came = moves.StageInFailed(ref, "no such input", Cause.INPUT, transient)
         self._later(ref, random.expovariate(1.0), lambda: self._agent.hands._ported(came))
 
-    def carry(self, ref: Ref, spec: TaskSpec, room: Room, *, whole: bool) -> None:
+    def carry(self, ref: Ref, _spec: TaskSpec, _room: Room, **_: bool) -> None:
         def publish() -> None:
             self._publish(ref)
             self._agent.hands._ported(moves.StagedOut(ref))

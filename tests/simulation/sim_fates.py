@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from sim_people import People
-from sim_world import World, Worker
+from sim_world import Worker, World
 
 PAUSE_SECONDS: Final = 6.0  # between two faults, on average
 ACT_SECONDS: Final = 3.0  # between two acts of people

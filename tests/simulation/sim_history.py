@@ -72,4 +72,4 @@ def _drain(one: World, people: People) -> None:
 
 def _outcomes(conn: sa.Connection) -> Counter[str]:
     query = sa.select(tasks.c.status, sa.func.count()).group_by(tasks.c.status)
-    return Counter({status: n for status, n in conn.execute(query).all()})
+    return Counter({row.status: row[1] for row in conn.execute(query)})

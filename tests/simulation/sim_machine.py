@@ -249,7 +249,7 @@ class _Spawners:
     waited_for: bool = False
     done: deque[Start] = field(default_factory=deque)
 
-    def start(self, task: Task, order: Message) -> None:
+    def start(self, task: Task, _order: Message) -> None:
         delay = self.machine.timeline.between(0.0005, 0.005)
         self.machine.timeline.after(delay, self._start, task, self.machine.keeper)
 

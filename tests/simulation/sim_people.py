@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
 
-from sim_world import World, Worker
+from sim_world import Worker, World
 
 from pytq.schema.problems import PytqError
 from pytq.schema.states import RunWhen, Signal

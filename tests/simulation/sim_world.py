@@ -112,7 +112,7 @@ class Worker:
 
     async def _dial(self, loop: NodeLoop) -> End:
         """Connect to the server, as TCP and HTTP would."""
-        while any(self.wire.blocked.values()):
+        while any(self.wire.blocked.values()):  # noqa: ASYNC110 - as TCP does
             await asyncio.sleep(1.0)  # until the caller's patience ends
         await asyncio.sleep(2 * self.wire.delay())
         server = self.world.server
@@ -175,7 +175,7 @@ class World:
 
     def _plan(self, machine: Machine, task: int, attempt: int, step: int, pid: int) -> Process:
         """What a command will do: the same whenever the same one starts."""
-        chance = random.Random(f"{self.seed}/{task}/{attempt}/{step}")
+        chance = random.Random(f"{self.seed}/{task}/{attempt}/{step}")  # noqa: S311 - repeatable
         seconds = self.lengths.get(task, 1.0) * chance.uniform(0.5, 1.5)
         code = chance.choice((1, 2, 127)) if chance.random() < FAILING else 0
         stubborn = chance.random() < STUBBORN

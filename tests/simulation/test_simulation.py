@@ -75,6 +75,9 @@ def test_new_histories(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         outcomes += history.outcomes
         steps += history.steps
         seed += 1
+    told = [
+        f"\n{seed - first} histories from seed {first}: {steps:,} steps",
+        f"faults: {faults.total():,} {dict(faults)}; outcomes: {dict(outcomes)}\n",
+    ]
     with capsys.disabled():
-        print(f"\n{seed - first} histories from seed {first}: {steps:,} steps")
-        print(f"faults: {faults.total():,} {dict(faults)}; outcomes: {dict(outcomes)}")
+        sys.stdout.write("\n".join(told))
