@@ -52,6 +52,7 @@ class Reality:
         else:
             at = self.tick // 3 * 5
             self.history[at] = Point(at=at, succeeded=self.tick)
+            return {"what": what, "name": at}
         return {"what": what.removeprefix("no "), "name": number % 5 if "job" in what else name}
 
     def snapshot(self) -> Snapshot:
@@ -68,7 +69,7 @@ class Reality:
         """One frame for several steps, as the server coalesces them."""
         named = {
             kind: {s["name"] for s in steps if s["what"] == kind}
-            for kind in ("batch", "worker", "job")
+            for kind in ("batch", "worker", "job", "history")
         }
 
         def there(kind: str, all_: dict[Any, Any]) -> list[Any]:
@@ -86,7 +87,7 @@ class Reality:
             jobs=there("job", self.jobs),
             gone_jobs=gone("job", self.jobs),
             events=[one for one in self.events if one.id > seen],
-            history=list(self.history.values())[-2:],
+            history=there("history", self.history),
         )
 
 
