@@ -13,6 +13,7 @@ from pytq.worker import moves
 from pytq.worker.containers import Containers
 from pytq.worker.journal import Journal
 from pytq.worker.keeping import Keeping, Message
+from pytq.worker.lastwords import BYTES, last_words
 from pytq.worker.machine import Machine
 from pytq.worker.moves import Event
 from pytq.worker.options import WorkerOptions
@@ -22,6 +23,7 @@ from pytq.worker.porter import Porter
 from pytq.worker.rooms import Room, Rooms
 from pytq.worker.runners import process
 from pytq.worker.staging.disk import FULL, emptied, look
+from pytq.worker.verdicts import EXPLAINED
 
 log = logging.getLogger(__name__)
 
@@ -216,6 +218,9 @@ class Hands:
         if room is not None:
             entry.sizes = room.sizes()
             tails = self.tails.pop(ref, None) or []
+            if verdict.cause in EXPLAINED and tails:
+                said = last_words(tails[1].last(BYTES, entry.sizes[1]))
+                verdict.detail += f": {said}" if said else ""
             entry.tails = [t for t, size in zip(tails, entry.sizes, strict=False) if t.look(size)]
             if sum(entry.sizes) > SMALL_BYTES and entry.tails:
                 entry.room = room

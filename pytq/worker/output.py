@@ -59,6 +59,13 @@ class Tail:
         self.sent += len(data)
         return chunk
 
+    def last(self, most: int, size: int) -> bytes:
+        """The last bytes of a stream that has ended with `size` bytes."""
+        if not size:
+            return b""
+        self.size = size
+        return self._read(max(0, size - most), most)
+
     def rewind(self) -> None:
         """Tell again what was not confirmed: the connection broke."""
         self.sent = self.acknowledged

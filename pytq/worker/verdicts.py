@@ -55,6 +55,9 @@ FAILED_BY: Final = {
 # What `ignore_error` looks away from: the command's own doing.
 IGNORABLE: Final = frozenset({Cause.EXIT, Cause.SIGNAL})
 
+# What a command may have explained itself, in the last lines of its stderr.
+EXPLAINED: Final = frozenset({Cause.EXIT, Cause.SIGNAL, Cause.OOM, Cause.TIMEOUT})
+
 # Outputs are carried away after these; of the others nobody waits for any.
 WITH_OUTPUTS: Final = frozenset({Outcome.SUCCEEDED, Outcome.FAILED})
 
