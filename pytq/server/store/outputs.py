@@ -12,10 +12,12 @@ from pytq.schema.states import Stream
 from pytq.server.store.bulk import execute_many
 from pytq.server.store.tables import executions, outputs
 
+# What is told again, by the next agent or over the next connection, may have grown meanwhile.
 _KEEP: Final = sa.text(
     'INSERT INTO outputs (task, attempt, stream, "offset", size, data)'
     " VALUES (:task, :attempt, :stream, :offset, :size, :data)"
-    ' ON CONFLICT (task, attempt, stream, "offset") DO NOTHING'
+    ' ON CONFLICT (task, attempt, stream, "offset") DO UPDATE'
+    " SET size = excluded.size, data = excluded.data WHERE outputs.size < excluded.size"
 )
 _larger: Final = {
     stream: sa.case(
