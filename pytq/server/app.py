@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 from collections.abc import AsyncIterator
+from typing import Final
 
 from aiohttp import web
 
@@ -26,6 +27,8 @@ from pytq.server.stream import Streams
 from pytq.server.ui.visits import Visits
 from pytq.server.whereabouts import WHEREABOUTS, Whereabouts
 
+DATABASE: Final = web.AppKey("database", Database)
+
 
 @contextlib.asynccontextmanager
 async def application(settings: ServerSettings) -> AsyncIterator[web.Application]:
@@ -43,7 +46,7 @@ async def application(settings: ServerSettings) -> AsyncIterator[web.Application
         ),
         client_max_size=limits.BODY_BYTES,
     )
-    app[KEYRING], app[WHEREABOUTS] = keyring, whereabouts
+    app[KEYRING], app[WHEREABOUTS], app[DATABASE] = keyring, whereabouts, db
     add_routes(app, queue)
     Visits(whereabouts).add_to(app)
     app.router.add_get(link.PATH, links.serve)
@@ -69,9 +72,18 @@ async def application(settings: ServerSettings) -> AsyncIterator[web.Application
 
 
 async def serve(settings: ServerSettings, stop: asyncio.Event) -> None:
-    """Listen until `stop` is set. Prints nothing; says where it listens in the log."""
+    """Listen until `stop` is set. Prints nothing; says where it listens in the log.
+
+    Raises a `PytqError` when the database is another server's by now, or cannot be trusted.
+    """
     # Bulk submits make millions of short-lived objects; the default thresholds thrash on them.
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     async with application(settings) as app, open_to_callers(app, settings, app[KEYRING]):
-        await stop.wait()
+        db = app[DATABASE]
+        ends = [asyncio.create_task(event.wait()) for event in (stop, db.lost)]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.cancel()
+    if db.why_lost is not None:
+        raise db.why_lost

@@ -10,10 +10,11 @@ from typing import Final, Self, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from pytq.schema.problems import BusyError, ConflictError, InvalidError
+from pytq.schema.problems import BusyError, ConflictError, InvalidError, PytqError
 from pytq.server.store.engine import (
+    NotOursError,
     is_passing,
     open_postgres,
     open_sqlite,
@@ -22,14 +23,20 @@ from pytq.server.store.engine import (
 )
 from pytq.server.store.transactions import AsyncTransactions, ThreadedTransactions
 from pytq.server.store.upgrade import upgrade, upgrade_sqlite
-from pytq.server.store.writer import Verb, Writer
+from pytq.server.store.writer import Transactions, Verb, Writer
 
 T = TypeVar("T")
 Connection = sa.Connection  # for those outside this room who pass one along
 log = logging.getLogger(__name__)
 
-# Any number will do, as long as every PYTQ server asks for the same one.
-_ADVISORY_LOCK: Final = 0x50595451
+_TAKEN: Final = ConflictError(
+    "another PYTQ server is using this database",
+    cure="stop that one first, or give this one its own --data-dir or database",
+)
+_BROKEN: Final = BusyError(
+    "the disk failed under the database: what was being written is not safe",
+    cure="see to the disk, then start the server again: what was acknowledged before is there",
+)
 
 
 class Database:
@@ -39,16 +46,17 @@ class Database:
         self.kind = url.get_backend_name()
         self._path = sqlite_path(url)
         self._lock_file: int | None = None
-        self._lock_connection: AsyncConnection | None = None
-        self._writer: Writer
+        self.lost = asyncio.Event()  # this server must stop, for `why_lost`
+        self.why_lost: PytqError | None = None
         self._writing: sa.Engine | AsyncEngine
         self._reading: AsyncEngine
         if self.kind == "sqlite":
             self._writing, self._reading = open_sqlite(url)
-            self._writer = Writer(ThreadedTransactions(self._writing))
+            self._transactions: Transactions = ThreadedTransactions(self._writing)
         else:
             self._writing, self._reading = open_postgres(url)
-            self._writer = Writer(AsyncTransactions(self._writing))
+            self._transactions = AsyncTransactions(self._writing, lambda: self._lose(_TAKEN))
+        self._writer = Writer(self._transactions, lambda: self._lose(_BROKEN))
 
     @classmethod
     async def open(cls, uri: str) -> Self:
@@ -67,8 +75,6 @@ class Database:
     async def close(self) -> None:
         """Finish what is queued, let go of the database."""
         await self._writer.stop()
-        if self._lock_connection is not None:
-            await self._lock_connection.close()
         await self._reading.dispose()
         if self._lock_file is not None:
             os.close(self._lock_file)
@@ -93,18 +99,21 @@ class Database:
                 raise BusyError("the database does not answer just now") from error
             raise
 
+    def _lose(self, why: PytqError) -> None:
+        """Nothing more can be written, so that serving on would be pretending."""
+        if not self.lost.is_set():
+            log.error("this server stops: %s", why)
+            self.why_lost = why
+            self._writer.refuse(why)
+            self.lost.set()
+
     async def _upgrade(self) -> None:
         if isinstance(self._writing, sa.Engine):
             await asyncio.to_thread(upgrade_sqlite, self._writing)
         else:
-            async with self._writing.begin() as connection:
-                await connection.run_sync(upgrade)
+            await self._transactions.run([upgrade])
 
     async def _lock(self) -> None:
-        taken = ConflictError(
-            "another PYTQ server is using this database",
-            cure="stop that one first, or give this one its own --data-dir or database",
-        )
         if self._path is not None:
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -120,14 +129,12 @@ class Database:
             try:
                 fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise taken from None
+                raise _TAKEN from None
         elif self.kind == "postgresql":
-            self._lock_connection = await self._reading.connect()
-            got = await self._lock_connection.execute(
-                sa.select(sa.func.pg_try_advisory_lock(_ADVISORY_LOCK))
-            )
-            if not got.scalar_one():
-                raise taken
+            try:
+                await self._transactions.run([])  # the first connection takes the lock
+            except NotOursError:
+                raise _TAKEN from None
 
     async def _check_durability(self) -> None:
         if self.kind != "postgresql":

@@ -19,6 +19,11 @@ from pytq.schema.problems import InvalidError
 
 log = logging.getLogger(__name__)
 
+
+class NotOursError(Exception):
+    """Another server holds the lock of this database."""
+
+
 BUSY_SECONDS: Final = 5.0
 _PRAGMAS: Final = (
     "PRAGMA journal_mode = WAL",
@@ -38,6 +43,16 @@ _PLANS_OFF: Final = (
     "enable_hashjoin",
     "enable_mergejoin",
 )
+
+# The writer's session holds the lock; PostgreSQL should notice within a minute if we are cut off.
+_KEEPALIVE: Final = {
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+}
+
+# SQLite's words for a disk that cannot be trusted: what was not written may look as if it were.
+_BROKEN: Final = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
 
 
 def default_uri(data_dir: Path) -> str:
@@ -71,13 +86,8 @@ def open_postgres(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
         "pool_pre_ping": True,
         "connect_args": {"timeout": 10, "server_settings": {"application_name": "pytq"}},
     }
-    by_index = {
-        **arguments,
-        "connect_args": {
-            "timeout": 10,
-            "server_settings": {"application_name": "pytq", **dict.fromkeys(_PLANS_OFF, "off")},
-        },
-    }
+    settings = {"application_name": "pytq", **_KEEPALIVE, **dict.fromkeys(_PLANS_OFF, "off")}
+    by_index = {**arguments, "connect_args": {"timeout": 10, "server_settings": settings}}
     writer = create_async_engine(url, pool_size=1, max_overflow=0, **by_index)
     reader = create_async_engine(
         url, pool_size=4, max_overflow=4, isolation_level="AUTOCOMMIT", **arguments
@@ -153,9 +163,17 @@ def is_full(error: BaseException) -> bool:
     return "disk is full" in text or "no space left" in text
 
 
+def is_broken(error: BaseException) -> bool:
+    """Whether the database file cannot be trusted any more; only opening it anew helps."""
+    code = getattr(getattr(error, "orig", error), "sqlite_errorcode", 0)
+    return code in _BROKEN or code & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
 def is_passing(error: BaseException) -> bool:
     """Whether running the same transaction again may succeed: lost connection, lock, deadlock."""
     original = getattr(error, "orig", error)
+    if isinstance(original, NotOursError):
+        return True
     if getattr(error, "connection_invalidated", False):
         return True
     if isinstance(original, sqlite3.OperationalError):

@@ -6,15 +6,21 @@ hand-over instead of three for each statement, which is what an async driver wou
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from pytq.schema.problems import PytqError
+from pytq.server.store.engine import NotOursError
 from pytq.server.store.writer import Verb
+
+# Any number will do, as long as every PYTQ server asks for the same one.
+_ADVISORY_LOCK: Final = 0x50595451
+_TAKEN_SECONDS: Final = 10.0  # our own lost connection may hold the lock for a moment still
 
 
 def _run_all(connection: sa.Connection, verbs: Sequence[Verb[Any]]) -> list[Any]:
@@ -59,16 +65,22 @@ class ThreadedTransactions:
 
 
 class AsyncTransactions:
-    """PostgreSQL: one connection, over asyncpg."""
+    """PostgreSQL: one connection, over asyncpg, which holds the lock of the only server.
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    Whatever is written is written under that lock: should the connection break, the next one has
+    to get it again first. `taken` is called when another server has it for good.
+    """
+
+    def __init__(self, engine: AsyncEngine, taken: Callable[[], None]) -> None:
         self._engine = engine
+        self._taken = taken
+        self._taken_since = 0.0
         self._connection: AsyncConnection | None = None
 
     async def run(self, verbs: Sequence[Verb[Any]]) -> list[Any]:
         """Run verbs in one transaction; returns their results after the commit."""
         if self._connection is None:
-            self._connection = await self._engine.connect()
+            self._connection = await self._connect()
         try:
             async with self._connection.begin():
                 return await self._connection.run_sync(_run_all, verbs)
@@ -79,12 +91,31 @@ class AsyncTransactions:
             raise
 
     async def close(self) -> None:
-        """Let go of the connection."""
+        """Let go of the connection, and of the lock."""
         await self._disconnect()
         await self._engine.dispose()
+
+    async def _connect(self) -> AsyncConnection:
+        connection = await self._engine.connect()
+        try:
+            async with connection.begin():
+                ask = sa.select(sa.func.pg_try_advisory_lock(_ADVISORY_LOCK))
+                got = (await connection.execute(ask)).scalar_one()
+        except BaseException:
+            await connection.close()
+            raise
+        if got:
+            self._taken_since = 0.0
+            return connection
+        await connection.close()
+        self._taken_since = self._taken_since or time.monotonic()
+        if time.monotonic() - self._taken_since >= _TAKEN_SECONDS:
+            self._taken()
+        raise NotOursError
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             with contextlib.suppress(Exception):  # it is thrown away, whatever it says
+                await connection.invalidate()  # the lock goes with the session, not back to a pool
                 await connection.close()

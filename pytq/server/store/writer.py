@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from pytq.schema import limits
-from pytq.schema.problems import BusyError, StorageFullError
-from pytq.server.store.engine import is_full, is_passing
+from pytq.schema.problems import BusyError, PytqError, StorageFullError
+from pytq.server.store.engine import is_broken, is_full, is_passing
 
 T = TypeVar("T")
 Verb = Callable[[sa.Connection], T]
@@ -46,11 +46,18 @@ class _Job:
 class Writer:
     """Runs verbs in order, many to a transaction; a caller hears back only after the commit."""
 
-    def __init__(self, transactions: Transactions) -> None:
+    def __init__(self, transactions: Transactions, broken: Callable[[], None]) -> None:
+        """`broken` is called when nothing that is written can be trusted any more."""
         self._transactions = transactions
+        self._broken = broken
+        self._refusal: PytqError | None = None  # why nothing is written any more
         self._queue: deque[_Job] = deque()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+
+    def refuse(self, error: PytqError) -> None:
+        """Write nothing from now on: every verb, waiting ones too, hears why."""
+        self._refusal = error
 
     def start(self) -> None:
         """Begin to work."""
@@ -102,7 +109,7 @@ class Writer:
             elif is_passing(error):
                 await self._insist(jobs[0], error)
             else:
-                _fail(jobs[0], error)
+                self._give_up(jobs[0], error)
             return
         # First what others are waiting for (workers their leases), then the callers' own answers.
         for job, result in zip(jobs, results, strict=True):
@@ -114,7 +121,7 @@ class Writer:
         """Run a verb again after a passing error. Guards in the verbs make that harmless."""
         loop = asyncio.get_running_loop()
         give_up, pause = loop.time() + _PATIENCE_SECONDS, 0.02
-        while loop.time() < give_up:
+        while loop.time() < give_up and self._refusal is None:
             await asyncio.sleep(pause)
             pause = min(pause * 2, 1.0)
             try:
@@ -127,9 +134,16 @@ class Writer:
                 _tell(job, result)
                 _answer(job, result)
                 return
-        _fail(job, error)
+        self._give_up(job, error)
+
+    def _give_up(self, job: _Job, error: Exception) -> None:
+        if is_broken(error):
+            self._broken()
+        _fail(job, self._refusal or error)
 
     async def _transact(self, jobs: list[_Job]) -> list[Any]:
+        if self._refusal is not None:
+            raise self._refusal
         return await self._transactions.run([job.prepare() for job in jobs])
 
 
