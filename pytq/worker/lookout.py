@@ -78,6 +78,9 @@ class Lookout:
                 else:
                     self._owners[watch].touched = True
 
+    def __del__(self) -> None:
+        self.close()  # the kernel gives few of them to each user
+
     def close(self) -> None:
         """Watch nothing any more: nothing can be trusted from here on."""
         for owner in list(self._owners.values()):

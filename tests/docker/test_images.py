@@ -171,6 +171,24 @@ async def test_a_pull_that_nobody_wants_any_more_is_ended(
     assert not docker.cli("images", "--quiet", image)
 
 
+async def test_who_comes_while_a_pull_is_given_up_gets_one_of_their_own(
+    docker: PrivateDocker, registry: PrivateRegistry, images: Callable[..., Images], tmp_path: Path
+) -> None:
+    """A pull that ends because nobody wanted it harms nobody who wants the image just then."""
+    image = registry.fill(docker, "private/again", filler=20_000_000)
+    mine = images(log_in(tmp_path / "docker", registry.host))
+    first = asyncio.create_task(mine.ensure(image, quiet))
+    await begun(mine)
+    [pull] = mine._pulls.values()
+    first.cancel()
+    while not pull.given_up:
+        await asyncio.sleep(0)
+
+    await mine.ensure(image, quiet)
+    assert docker.cli("images", "--quiet", image)
+    assert first.cancelled()
+
+
 async def test_an_unreachable_registry_is_tried_again_then_handed_back(
     server: ScriptedServer, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,4 +49,5 @@ def _in_a_job(frame: FrameType | None) -> bool:
     while frame is not None:
         calls.append(frame.f_code.co_qualname)
         frame = frame.f_back
-    return "_WorkItem.run" in calls and "Future.set_result" not in calls  # just telling of it
+    telling = {"Future.set_result", "Future.set_exception"}  # of what it did: it is over
+    return "_WorkItem.run" in calls and telling.isdisjoint(calls)

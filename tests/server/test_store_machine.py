@@ -202,7 +202,11 @@ class StoreMachine(RuleBasedStateMachine):
     @rule()
     def balance(self) -> None:
         """What waits behind busy workers is asked back."""
-        self.rig.dispatcher.balance()
+
+        async def balance() -> None:
+            self.rig.dispatcher.balance()
+
+        self.run(balance())
 
     @rule()
     def restart_server(self) -> None:

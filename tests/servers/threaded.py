@@ -54,6 +54,7 @@ async def _run(
     started.set()
     await stop.wait()
     listening.close()
+    await asyncio.sleep(0.05)  # whoever was just let in appears
     for task in at_work:
         task.cancel()
     await asyncio.gather(*at_work, return_exceptions=True)

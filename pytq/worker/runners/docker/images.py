@@ -151,7 +151,7 @@ class Images:
     async def _pull(self, name: str, tell: Tell, platform: str | None) -> None:
         key = (name, platform)
         pull = self._pulls.get(key)
-        if pull is None:
+        if pull is None or pull.given_up:
             pull = self._pulls[key] = Pull(self._dockerd, self._credentials, name, platform)
         try:
             await pull.wait(tell)

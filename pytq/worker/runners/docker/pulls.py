@@ -97,6 +97,7 @@ class Pull:
         self._platform = platform
         self.progress: tuple[int, int | None] = (0, None)
         self._told = 0.0
+        self.given_up = False  # nobody wanted it any more; whoever comes now needs another
         self._task = asyncio.create_task(self._run())
 
     async def wait(self, tell: Tell) -> None:
@@ -108,6 +109,7 @@ class Pull:
         finally:
             self.listeners.remove(tell)
             if not self.listeners and not self._task.done():
+                self.given_up = True
                 self._task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await self._task
