@@ -58,15 +58,21 @@ def _link(store: Store, now: float) -> Span:
     return Span("○ connecting", "wait")
 
 
-def away(store: Store, now: float, address: str) -> str:
-    """What the banner says while the server is away; empty while it is there."""
+def away(store: Store, now: float, address: str, width: int) -> str:
+    """What the banner says while the server is away, as far as it fits; empty while it is there."""
     if store.link.state != "away":
         return ""
     why = words.clean(store.link.why)
     if store.server is None:
-        return f"no server at {words.clean(address)} yet: {why}. Trying again …"
-    silent = words.since_seconds(store.silent(now))
-    return f"server away since {silent}; showing what was. Trying again … ({why})"
+        parts = [f"no server at {words.clean(address)} yet: {why}", "trying again …"]
+    else:
+        silent = words.since_seconds(store.silent(now))
+        parts = [f"server away for {silent}; showing what was", "trying again …", why]
+    said = parts[0]
+    for part in parts[1:]:
+        longer = f"{said}; {part}"
+        said = longer if cell_len(longer) <= width else said
+    return said
 
 
 def counts(store: Store, width: int) -> Line:

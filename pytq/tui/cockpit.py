@@ -38,7 +38,7 @@ class Cockpit(App[Choice]):
 
     CSS: ClassVar[str] = """
     Toast { padding: 0 1; background: $panel; }
-    CommandPalette > Vertical { background: $surface; }
+    CommandPalette > Vertical { background: $surface; max-width: 100; }
     CommandPalette #--input { height: auto; border: none; }
     CommandPalette #--input SearchIcon { display: none; }
     """

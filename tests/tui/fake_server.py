@@ -10,6 +10,7 @@ from aiohttp.test_utils import TestServer
 from pydantic import BaseModel, TypeAdapter
 from world import World, ago
 
+from pytq.schema.access import CallerView, Role
 from pytq.schema.endpoints import ENDPOINTS, PREFIX
 from pytq.schema.problems import Problem
 from pytq.schema.queries import EventFilter, ExecutionFilter, LogFrom, OutputRange, TaskFilter
@@ -358,7 +359,10 @@ class FakeServer:
         self.send_soon(jobs=[job])
         return job
 
-    # --- events
+    # --- the rest
+
+    def get_caller(self, _place: Any, _given: Any) -> CallerView:
+        return CallerView(name="ada", role=Role.OPERATOR)
 
     def list_events(self, _place: Any, _query: EventFilter) -> Page[Any]:
         return Page[Any](items=[])

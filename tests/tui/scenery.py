@@ -104,11 +104,11 @@ def events(world: Any) -> None:
     told = (
         ("lost", 388, None, "vm-05", "its worker went away"),
         ("cancelled", 262, "run7", None, None),
-        ("tuned", None, None, "vm-18", "concurrency 20, prefetch 2"),
+        ("tuned", None, None, "vm-18", "concurrency=20, prefetch=2"),
         ("offline", None, None, "vm-07", "silent for 30 s"),
         ("paused", None, "thumbnails", None, None),
         ("retried", 301, "run7", None, "by hand"),
-        ("tuned", None, None, "vm-15", "draining True"),
+        ("tuned", None, None, "vm-15", "draining=True"),
         ("asked", None, "run7", None, "job 5: recruit 4 of ovh/b3-64 into run7"),
     )
     for number in range(64):

@@ -36,7 +36,7 @@ async def test_a_lost_server_is_said_and_comes_back() -> None:
         async with looking(first) as person:
             await person.sees("run7")
             await first.close()
-            await person.sees("server away since", "showing what was", "run7", "✗ away")
+            await person.sees("server away for", "showing what was", "run7", "✗ away")
 
             world.batches["run7"] = world.batches["run7"].model_copy(
                 update={"counts": Counts(pending=1)}

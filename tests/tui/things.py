@@ -159,9 +159,8 @@ def execution(number: int, attempt: int = 1, **more: object) -> ExecutionView:
 OOM = Reason(cause=Cause.OOM, detail="the kernel ended it: more than 16.0 GiB of memory")
 EXIT = Reason(cause=Cause.EXIT, detail="kraken2: database /resource/kraken/hash.k2d is truncated")
 STDOUT = "".join(
-    f"[{minute:02}:{second:02}] classified {minute * 60 + second:>4},000 reads of SRR890911\n"
-    for minute in range(9)
-    for second in range(0, 60, 20)
+    f"[{second // 60:02}:{second % 60:02}] classified {second:>4},000 reads of the sample\n"
+    for second in range(20, 560, 20)
 ).encode()
 STDERR = (
     b"Loading database information...\n"

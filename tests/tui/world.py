@@ -146,10 +146,9 @@ def _active(world: World, number: int) -> TaskView:
         }
     elif number % 9 == 1:
         more = {"phase": Phase.UPLOADING, "uploading_at": ago(seconds=30)}
-    world.executions[number, 1] = execution(
-        number, stdout_bytes=len(STDOUT), stderr_bytes=0, **more
-    )
-    world.outputs[number, 1, "stdout"] = STDOUT
+    said = b"" if more.get("phase") is Phase.DOWNLOADING else STDOUT
+    world.executions[number, 1] = execution(number, stdout_bytes=len(said), stderr_bytes=0, **more)
+    world.outputs[number, 1, "stdout"] = said
     return task(number, TaskStatus.ACTIVE, attempt=1, changed_at=ago(minutes=12))
 
 

@@ -12,8 +12,8 @@ Fact = tuple[str, Line]
 _GAP: Final = 2
 
 
-def facts(items: Sequence[Fact], width: int, *, least: int = 36) -> list[Line]:
-    """Facts in columns that are at least so wide, read downwards."""
+def facts(items: Sequence[Fact], width: int, *, least: int = 36, label: int = 0) -> list[Line]:
+    """Facts in columns that are at least so wide, read downwards; `label`: and so their labels."""
     shown = [item for item in items if any(span.text for span in item[1])]
     if not shown or width <= 0:
         return []
@@ -21,13 +21,13 @@ def facts(items: Sequence[Fact], width: int, *, least: int = 36) -> list[Line]:
     rows = -(-len(shown) // columns)
     room = (width - _GAP * (columns - 1)) // columns
     stacks = [shown[i * rows : (i + 1) * rows] for i in range(columns)]
-    labels = [max((cell_len(label) for label, _ in stack), default=0) for stack in stacks]
+    labels = [max((label, *(cell_len(name) for name, _ in stack))) for stack in stacks]
     made: list[Line] = []
     for row in range(rows):
         spans: list[Span] = []
-        for place, (stack, label) in enumerate(zip(stacks, labels, strict=True)):
+        for place, (stack, wide) in enumerate(zip(stacks, labels, strict=True)):
             if row < len(stack):
-                spans += _fact(stack[row], label, room, last=place == columns - 1)
+                spans += _fact(stack[row], wide, room, last=place == columns - 1)
         made.append(tuple(spans))
     return made
 

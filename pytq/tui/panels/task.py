@@ -13,6 +13,7 @@ from pytq.tui.tables.listing import Moment
 
 _COMMAND_LINES: Final = 4
 _NAMED: Final = 6
+_LABEL: Final = len("outputs")
 _KEYS: Final = 12  # cells of a bar of the timeline, at the least
 _WORKER: Final = 14
 _OUTCOME: Final = 19
@@ -35,9 +36,9 @@ def task(view: TaskView, at: Moment, width: int, height: int) -> list[Line]:
     if view.reason is not None:
         tone: Tone = "bad" if view.status is TaskStatus.FAILED else "warn"
         lines += wrapped(f"{words.reason(view.reason)}", width, 2, tone)
-    lines += facts(_facts(view, at), width, least=34)
+    lines += facts(_facts(view, at), width, least=34, label=_LABEL)
     for label, places in _places(spec):
-        lines.append(tuple(cut(line(Span(f"{label}  ", "dim"), Span(places)), width)))
+        lines.append(tuple(cut(line(Span(f"{label:<{_LABEL}}  ", "dim"), Span(places)), width)))
     return lines[:height] if height else lines
 
 
@@ -83,11 +84,11 @@ def _places(spec: TaskSpec) -> list[tuple[str, str]]:
     found = []
     containers = sorted({step.container for step in spec.steps if step.container})
     if containers:
-        found.append(("img", "  ".join(words.clean(one) for one in containers)))
+        found.append(("image", "  ".join(words.clean(one) for one in containers)))
     if spec.mounts:
-        found.append(("in ", "  ".join(_mount(mount) for mount in spec.mounts[:_NAMED])))
+        found.append(("inputs", "  ".join(_mount(mount) for mount in spec.mounts[:_NAMED])))
     if spec.outputs:
-        found.append(("out", "  ".join(_output(output) for output in spec.outputs[:_NAMED])))
+        found.append(("outputs", "  ".join(_output(output) for output in spec.outputs[:_NAMED])))
     return found
 
 

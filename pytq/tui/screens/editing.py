@@ -10,12 +10,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.suggester import SuggestFromList
-from textual.widgets import Button, Checkbox, Input, Label, Static, TextArea
+from textual.widgets import Button, Input, Label, Static, TextArea
 
 from pytq.schema.tasks import Command
 from pytq.schema.views import TaskUpdate, TaskView
 from pytq.tui import words
 from pytq.tui.screens.asking import Ask
+from pytq.tui.widgets.tick import Tick
 
 Changed = tuple[TaskUpdate, TaskUpdate, bool]  # the change, what undoes it, and whether to rerun
 
@@ -32,7 +33,7 @@ class Edit(Ask[Changed]):
         #name { width: 2fr; }
         TextArea { height: 6; border: round $edge; background: $surface; padding: 0; }
         TextArea:focus { border: round $primary; }
-        Checkbox { border: none; padding: 0; background: $surface; height: 1; width: auto; }
+        Tick { margin: 0 0 0 1; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -72,7 +73,7 @@ class Edit(Ask[Changed]):
             else:
                 shell = isinstance(command, str)
                 yield TextArea(words.one_command(command), id="command", soft_wrap=True)
-                yield Checkbox("run it by /bin/sh", shell, id="shell", compact=True)
+                yield Tick("run it by /bin/sh", shell, name="shell")
             yield Static("", id="wrong", classes="wrong", markup=False)
             with Horizontal(id="buttons"):
                 yield Button("Cancel", id="no", compact=True)
@@ -134,7 +135,7 @@ class Edit(Ask[Changed]):
 
     def _typed_command(self) -> Command:
         typed = self.query_one("#command", TextArea).text
-        if self.query_one("#shell", Checkbox).value:
+        if self.query_one("#shell", Tick).value:
             if not typed.strip():
                 raise ValueError("command: there is nothing to run")
             return typed

@@ -50,6 +50,12 @@ class ListPage(Page):
         """What is below the table."""
         return ()
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Where rows cannot be marked, no key offers it."""
+        if action in ("mark", "mark_all") and not self.MARKABLE:
+            return False
+        return super().check_action(action, parameters)
+
     @property
     def table(self) -> Table:
         """The table."""
@@ -123,13 +129,12 @@ class ListPage(Page):
 
     def action_mark(self) -> None:
         """Mark the row."""
-        if self.MARKABLE:
-            self.table.mark()
+        self.table.mark()
 
     def action_mark_all(self) -> None:
         """Mark all rows, or none."""
         rows = self.table.rows
-        if self.MARKABLE and isinstance(rows, ListedRows):
+        if isinstance(rows, ListedRows):
             self.table.mark_all(rows.keys())
 
     def action_order(self) -> None:

@@ -30,7 +30,7 @@ class WorkersPage(ListPage, Knobbed):
     FIRST_ORDER = Order("name")
     FILTER = "words of a worker's name, host, batch or status"
     LAYOUT: ClassVar[str] = """
-    WorkersPage #detail { height: auto; max-height: 10; margin: 0 1; }
+    WorkersPage #detail { height: auto; max-height: 11; margin: 0 1; }
     WorkersPage.-tall #detail { max-height: 16; }
     """
     BINDINGS: ClassVar[list[BindingType]] = KNOB_BINDINGS

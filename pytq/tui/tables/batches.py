@@ -91,7 +91,7 @@ def _cells(batch: BatchView, at: Moment) -> tuple[Cell, ...]:
         progress(counts) if whole else EMPTY,
         text(words.percent(share_done(counts)) if whole else words.NOTHING),
         text("" if seconds is None else words.duration(seconds)),
-        text("" if pace is None else words.rate(pace * 60)),
+        text("" if pace is None else words.rate(pace * 60), "plain" if pace else "dim"),
         *numbers,
         count(whole, "plain"),
         text("none!", "bad") if idle else count(batch.workers, "plain"),

@@ -11,7 +11,7 @@ COLUMNS: Final = (
     Column("at", "TIME", 8),
     Column("kind", "WHAT", 11, flex=1, most=20),
     Column("about", "ABOUT", 14, flex=1, most=30),
-    Column("detail", "DETAIL", 14, rank=1, flex=4),
+    Column("detail", "DETAIL", 26, rank=1, flex=4),
     Column("worker", "WORKER", 12, rank=3, flex=1, most=24),
     Column("batch", "BATCH", 10, rank=4, flex=1, most=20),
     Column("actor", "BY", 8, rank=2, flex=1, most=16),

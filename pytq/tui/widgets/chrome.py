@@ -37,10 +37,11 @@ class Top(Vertical):
             lambda width, _: (bars.top(store, here, address, now, width),)
         )
         self.query_one("#counts", Board).show(lambda width, _: (bars.counts(store, width),))
-        text = bars.away(store, now, address)
         banner = self.query_one("#away", Board)
-        banner.set_class(bool(text), "shown")
-        banner.show(lambda _width, _height: ((Span(f" ▲ {text}", "bad"),),))
+        banner.set_class(store.link.state == "away", "shown")
+        banner.show(
+            lambda width, _: ((Span(f" ▲ {bars.away(store, now, address, width - 3)}", "bad"),),)
+        )
 
 
 class KeyBar(Board):
