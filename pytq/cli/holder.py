@@ -13,8 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-import psutil
-
+from pytq import credentials
 from pytq.cli import stack
 
 READY: Final = "ready"
@@ -82,8 +81,8 @@ async def _leash(stop: asyncio.Event) -> None:
 
 
 def _write(state: Path, plan: stack.Plan) -> None:
-    started = psutil.Process().create_time()
-    said = said_of(plan) | {"pid": os.getpid(), "started": started}
+    pid = os.getpid()
+    said = said_of(plan) | {"pid": pid, "process": credentials.process(pid)}
     part = state.with_suffix(".part")
     part.write_text(json.dumps(said), encoding="utf-8")
     part.replace(state)

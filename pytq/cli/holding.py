@@ -12,6 +12,7 @@ from typing import Final
 
 import psutil
 
+from pytq import credentials
 from pytq.cli import holder, stack
 
 _STOP_SECONDS: Final = 60.0
@@ -85,9 +86,9 @@ def find(state: Path) -> Held | None:
     """What was left running, if it still runs."""
     try:
         said = json.loads(state.read_text(encoding="utf-8"))
-        pid, started = said.pop("pid"), said.pop("started")
+        pid, which = said.pop("pid"), said.pop("process")
         process = psutil.Process(pid)
-        same = process.create_time() == started
+        same = credentials.process(pid) == which
     except (OSError, ValueError, LookupError, TypeError, psutil.Error):
         return None
     return Held(holder.plan_of(said), process) if same else None

@@ -1,7 +1,7 @@
 """Workers on the server's own machine: a process each, held to so many CPUs.
 
 A worker leads a session of its own and goes on when the server stops; the next server finds it by
-what was written down beside it: its process, and when that was started.
+what was written down beside it: its process, and what tells that from all others.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 import psutil
 
+from pytq import credentials
 from pytq.schema.recruit import Flavor, ProviderView
 from pytq.server.recruit.providers import Machine, Order, ProviderError, Say
 from pytq.server.whereabouts import Whereabouts
@@ -47,7 +48,7 @@ class Kept(NamedTuple):
     size: int  # CPUs
     cpus: list[int]  # those it is held to; none: it may use all
     pid: int
-    started: float  # seconds since 1970, as the kernel tells it
+    process: str  # what tells it from a later one of the same number
 
 
 class Local:
@@ -125,8 +126,8 @@ class Local:
         if cpus:
             with contextlib.suppress(psutil.Error, OSError):  # a wish, where that is not allowed
                 psutil.Process(pid).cpu_affinity(cpus)
-        started = psutil.Process(pid).create_time()
-        kept = Kept(name, order.flavor.name, order.flavor.cpus, cpus, pid, started)
+        process = credentials.process(pid)
+        kept = Kept(name, order.flavor.name, order.flavor.cpus, cpus, pid, process)
         _write(folder / "machine.json", json.dumps(kept._asdict()))
         return kept
 
@@ -205,9 +206,9 @@ def _last_words(log: Path) -> list[str]:
 
 def _process(kept: Kept) -> psutil.Process | None:
     """A worker's process, if it is still that one and lives."""
-    with contextlib.suppress(psutil.NoSuchProcess):
+    with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
         process = psutil.Process(kept.pid)
-        if process.create_time() == kept.started and _lives(process):
+        if credentials.process(kept.pid) == kept.process and _lives(process):
             return process
     return None
 
