@@ -10,7 +10,7 @@ from typing import Final
 
 from pytq.schema import limits
 from pytq.schema.frames import PROTOCOL, Hello, Ref, Report, Welcome
-from pytq.schema.problems import BusyError
+from pytq.schema.problems import BusyError, StorageFullError
 from pytq.schema.states import Signal
 from pytq.schema.views import WorkerSettings
 from pytq.server.fleet import Fleet, Member, Parcel, Share
@@ -152,7 +152,7 @@ class Dispatcher:
             self._alarm = None
         try:
             self.told(await self.db.write(lambda conn: promoting.wake_due(conn, clock())))
-        except BusyError:
+        except (BusyError, StorageFullError):
             self._look_again(clock() + round(_RETRY_SECONDS * 1e6))
 
     def _look_again(self, when: int) -> None:
@@ -282,7 +282,7 @@ class Dispatcher:
                 await self._hand_back(unsent)
             left = partial(crew.left, worker=member.id, name=member.name, why=why)
             await self.db.write(lambda conn: left(conn, clock()), self.told)
-        except BusyError:
+        except (BusyError, StorageFullError):
             log.warning("could not write down that worker %s went offline", member.name)
 
     def close(self) -> None:

@@ -14,7 +14,13 @@ from functools import partial
 from typing import Any, Final
 
 from pytq.schema import limits
-from pytq.schema.problems import BusyError, ConflictError, NotFoundError, PytqError
+from pytq.schema.problems import (
+    BusyError,
+    ConflictError,
+    NotFoundError,
+    PytqError,
+    StorageFullError,
+)
 from pytq.schema.recruit import JOB_ENDED, JobKind, JobLog, JobStatus, JobView
 from pytq.schema.views import moment
 from pytq.server.dispatcher import Dispatcher, clock
@@ -197,7 +203,7 @@ class Jobs:
                 await self._save()
                 changes = await self._dispatcher.db.write(partial(store.end, view=ended))
                 break
-            except BusyError:  # the database will be back, and what was done is done
+            except (BusyError, StorageFullError):  # the database will be back, and what was done is done
                 await asyncio.sleep(1.0)
         job.view, job.task = ended, None
         self._dispatcher.news.hear_of_job(ended.id)
