@@ -10,7 +10,7 @@ import pytest
 for folder in ("process", "worker", "promises"):
     sys.path.insert(0, str(Path(__file__).parents[1] / folder))
 
-from sites import Site
+from sites import Site  # noqa: E402 - the lines above find it
 
 Open = Callable[..., Site]
 

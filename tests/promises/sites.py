@@ -115,6 +115,24 @@ class Site(System):
         """How often each execution has begun."""
         return Counter(self.runs.read_text().split()) if self.runs.exists() else Counter()
 
+    def pulse(self, first: str = "true") -> str:
+        """Shell text of a task that shows when it lives, ten times a second, until `let_go`."""
+        line = 'echo "$PYTQ_ATTEMPT $(cut -d" " -f1 /proc/uptime)"'
+        beat = f"{line} >> {self.folder}/pulses; sleep 0.1"
+        return f"{first}\n while [ ! -e {self.folder}/go ]; do {beat}; done"
+
+    def pulses(self) -> dict[int, list[float]]:
+        """By attempt, when it was alive: seconds since boot."""
+        path, found = self.folder / "pulses", dict[int, list[float]]()
+        for line in path.read_text().splitlines() if path.exists() else ():
+            attempt, at = line.split()
+            found.setdefault(int(attempt), []).append(float(at))
+        return found
+
+    def let_go(self) -> None:
+        """Let tasks that pulse end well."""
+        (self.folder / "go").touch()
+
     # --- ill-treating
 
     def start_agent(

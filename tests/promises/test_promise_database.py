@@ -80,6 +80,7 @@ def test_killed_connections_are_not_noticed(site: Open, pg: Cluster, database: s
             load.grown_by(20)
             assert asyncio.run(pg.ask(end))
         load.grown_by(20)
+    assert not one.log("server").count("Traceback"), one.log("server")[-6000:]
     load.check()
 
     assert load.trouble == []
@@ -108,7 +109,7 @@ async def test_who_has_lost_the_lock_stops(site: Open, pg: Cluster, database: st
     try:
         one.server.send_signal(signal.SIGSTOP)  # so that it cannot be the quicker one
         assert [row["ended"] for row in await thief.fetch(END_OF_HOLDER)] == [True]
-        while not await thief.fetchval("SELECT pg_try_advisory_lock(1348031569)"):
+        while not await thief.fetchval("SELECT pg_try_advisory_lock(1348031569)"):  # noqa: ASYNC110 - a session ends in its own time
             await asyncio.sleep(0.01)
         one.server.send_signal(signal.SIGCONT)
         status, said, _ = await asyncio.to_thread(one.call, "POST", "/tasks", {"command": "x"})

@@ -33,6 +33,10 @@ _TAKEN: Final = ConflictError(
     "another PYTQ server is using this database",
     cure="stop that one first, or give this one its own --data-dir or database",
 )
+_TAKEN_OVER: Final = BusyError(
+    "another PYTQ server is using this database by now",
+    cure="stop one of them; see that only one is started for each database",
+)
 _BROKEN: Final = BusyError(
     "the disk failed under the database: what was being written is not safe",
     cure="see to the disk, then start the server again: what was acknowledged before is there",
@@ -55,7 +59,7 @@ class Database:
             self._transactions: Transactions = ThreadedTransactions(self._writing)
         else:
             self._writing, self._reading = open_postgres(url)
-            self._transactions = AsyncTransactions(self._writing, lambda: self._lose(_TAKEN))
+            self._transactions = AsyncTransactions(self._writing, lambda: self._lose(_TAKEN_OVER))
         self._writer = Writer(self._transactions, lambda: self._lose(_BROKEN))
 
     @classmethod
@@ -135,6 +139,12 @@ class Database:
                 await self._transactions.run([])  # the first connection takes the lock
             except NotOursError:
                 raise _TAKEN from None
+            except TypeError as error:  # asyncpg.connect() got an unexpected keyword argument
+                raise InvalidError(
+                    f"the database's URI has an option that is none: {error}",
+                    field="SQLALCHEMY_DATABASE_URI",
+                    cure="take out what follows its question mark",
+                ) from None
 
     async def _check_durability(self) -> None:
         if self.kind != "postgresql":

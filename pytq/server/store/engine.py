@@ -51,6 +51,9 @@ _KEEPALIVE: Final = {
     "tcp_keepalives_count": "3",
 }
 
+# asyncpg's words for a connection that is gone, or that went while something was being said.
+_GONE: Final = frozenset({"InterfaceError", "InternalClientError"})
+
 # SQLite's words for a disk that cannot be trusted: what was not written may look as if it were.
 _BROKEN: Final = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
 
@@ -181,6 +184,6 @@ def is_passing(error: BaseException) -> bool:
     state = getattr(original, "sqlstate", None) or ""
     if state[:2] in {"08", "40", "57"} or state == "55P03":
         return True
-    if type(original).__name__ == "InterfaceError":  # asyncpg's word for a connection that is gone
+    if type(original).__name__ in _GONE:
         return True
     return isinstance(original, OSError | ConnectionError | asyncio.TimeoutError)

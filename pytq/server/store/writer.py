@@ -46,11 +46,14 @@ class _Job:
 class Writer:
     """Runs verbs in order, many to a transaction; a caller hears back only after the commit."""
 
-    def __init__(self, transactions: Transactions, broken: Callable[[], None]) -> None:
+    def __init__(
+        self, transactions: Transactions, broken: Callable[[], None] = lambda: None
+    ) -> None:
         """`broken` is called when nothing that is written can be trusted any more."""
         self._transactions = transactions
         self._broken = broken
         self._refusal: PytqError | None = None  # why nothing is written any more
+        self._troubled_since = 0.0  # in loop time; 0: the last transaction went well
         self._queue: deque[_Job] = deque()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -103,38 +106,38 @@ class Writer:
         try:
             results = await self._transact(jobs)
         except Exception as error:  # noqa: BLE001 - whatever went wrong belongs to the callers
-            if len(jobs) > 1:
-                for job in jobs:
-                    await self._commit([job])
-            elif is_passing(error):
-                await self._insist(jobs[0], error)
-            else:
-                self._give_up(jobs[0], error)
+            await self._mend(jobs, error)
             return
+        self._troubled_since = 0.0
         # First what others are waiting for (workers their leases), then the callers' own answers.
         for job, result in zip(jobs, results, strict=True):
             _tell(job, result)
         for job, result in zip(jobs, results, strict=True):
             _answer(job, result)
 
-    async def _insist(self, job: _Job, error: Exception) -> None:
-        """Run a verb again after a passing error. Guards in the verbs make that harmless."""
-        loop = asyncio.get_running_loop()
-        give_up, pause = loop.time() + _PATIENCE_SECONDS, 0.02
-        while loop.time() < give_up and self._refusal is None:
+    async def _mend(self, jobs: list[_Job], error: Exception) -> None:
+        """Run verbs again: together while the error may pass, else each alone, then no more.
+
+        Guards in the verbs make it harmless to run one twice. Patience is counted from the first
+        error on, so that a thousand callers behind a database that is away do not wait in turn.
+        """
+        passing = is_passing(error) and self._refusal is None
+        if passing and (pause := self._pause()):
             await asyncio.sleep(pause)
-            pause = min(pause * 2, 1.0)
-            try:
-                [result] = await self._transact([job])
-            except Exception as again:  # noqa: BLE001 - judged below
-                error = again
-                if not is_passing(again):
-                    break
-            else:
-                _tell(job, result)
-                _answer(job, result)
-                return
-        self._give_up(job, error)
+            await self._commit(jobs)
+        elif len(jobs) > 1 and not passing:
+            for job in jobs:
+                await self._commit([job])
+        else:
+            for job in jobs:
+                self._give_up(job, error)
+
+    def _pause(self) -> float:
+        """Before the next try: short at first, longer each time; 0 when there is none any more."""
+        now = asyncio.get_running_loop().time()
+        self._troubled_since = self._troubled_since or now
+        waited = now - self._troubled_since
+        return min(1.0, max(0.02, waited)) if waited < _PATIENCE_SECONDS else 0.0
 
     def _give_up(self, job: _Job, error: Exception) -> None:
         if is_broken(error):

@@ -1,0 +1,137 @@
+"""Disks fill up, fail and are slow, under server and worker: honest errors, nothing lost."""
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from load import Load
+from sites import Site, until
+from strace import traced
+
+Open = Callable[..., Site]
+MIB = 2**20
+
+
+@contextlib.contextmanager
+def small_disk(place: Path, options: str) -> Iterator[Path]:
+    """A tmpfs at a folder."""
+    place.mkdir(exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o", options, "none", str(place)]
+    if os.getuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("needs root, to mount a small disk")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def fill(place: Path) -> Path:
+    """Leave not a byte."""
+    filler = place / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        for size in (MIB, 4096, 1):
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(size))
+    return filler
+
+
+def test_a_full_server_disk(site: Open, tmp_path: Path) -> None:
+    """507 and nothing changed; reading goes on; freeing space is enough, and no outcome is lost."""
+    with small_disk(tmp_path / "data", f"size={16 * MIB}"):
+        one = site(start=False)
+        one.start_server()
+        one.start_agent(2)
+        ids = one.submit(one.trace("sleep 1; seq 2000; exit 3"), one.trace("sleep 1"))
+        until(lambda: len(one.traces()) == 2)
+        filler = fill(tmp_path / "data")
+        big = [{"command": "true", "name": "n" * 200}] * 500
+        status, said, _ = until(
+            lambda: (got := one.call("POST", "/tasks", big, timeout=60))[0] != 201 and got
+        )
+        assert (status, said["code"]) == (507, "storage_full")
+        assert one.task(ids[0])["id"] == ids[0]
+        time.sleep(2)  # what ends now can be told to nobody
+        counted = one.get("/counts")
+        assert one.server is not None
+        assert one.server.poll() is None
+        filler.unlink()
+
+        ended = one.ended(ids)
+        assert [task["reason"] and task["reason"]["cause"] for task in ended] == ["exit", None]
+        assert one.output(ids[0]) == "".join(f"{n}\n" for n in range(1, 2001))
+        assert one.traces() == {f"{number}.1": 1 for number in ids}
+        assert one.submit("true")
+        assert counted is not None
+        with contextlib.closing(sqlite3.connect(tmp_path / "data/pytq.db")) as database:
+            assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        one.stop()
+
+
+def test_a_disk_that_fails_under_the_server(site: Open) -> None:
+    """A failed fsync is never taken for a commit: no 201; the server stops; what was, is there."""
+    one = site()
+    before = one.submit("true", "true")
+    assert one.server is not None
+    with traced(one.server.pid, "fsync,fdatasync", "error=EIO"):
+        status, said, _ = one.call("POST", "/tasks", {"command": "true"}, "key", timeout=30)
+        assert status == 503, said
+        assert one.server.wait(30) == 1
+    assert "the disk failed under the database" in one.log("server")
+    assert "Traceback" not in one.log("server")
+    one.start_server()
+    after = {task["id"] for task in one.get("/tasks")["items"]}
+    status, said, _ = one.call("POST", "/tasks", {"command": "true"}, "key")
+
+    assert set(before) <= after
+    assert status == 201
+    assert len(one.get("/tasks")["items"]) == len(before) + 1
+
+
+def test_a_slow_server_disk(site: Open) -> None:
+    """Each fsync takes 0.3 s: everything waits a little, nobody is declared dead."""
+    one = site()
+    one.start_agent(2)
+    one.online()
+    assert one.server is not None
+    with (
+        traced(one.server.pid, "fsync,fdatasync", "delay_exit=300000") as syncs,
+        Load(one, one.trace()).going_on() as load,
+    ):
+        load.grown_by(30)
+        assert one.crew()["w"]["status"] == "online"
+        assert syncs() < len(load.given) * 4
+    ids = load.check()
+
+    assert {task["status"] for task in one.ended(ids)} == {"succeeded"}
+    assert load.trouble == []
+    assert "is offline" not in one.log("server")
+
+
+def test_no_files_left_on_the_workers_disk(site: Open, tmp_path: Path) -> None:
+    """A disk without inodes is as full as one without bytes: refused, naming it; then it works."""
+    (tmp_path / "in").write_text("x")
+    with small_disk(tmp_path / "w", "size=64m,nr_inodes=400") as place:
+        one = site()
+        one.start_agent(1)
+        one.online()
+        crowd = place / "crowd"
+        crowd.mkdir()
+        with contextlib.suppress(OSError):
+            for number in range(500):
+                (crowd / str(number)).touch()
+        [task] = one.submit({"command": "cat $INPUT/in", "inputs": [f"file://{tmp_path}/in"]})
+        refused = until(lambda: [e for e in one.tries(task) if e["outcome"]])[0]
+        shutil.rmtree(crowd)
+
+        assert (refused["outcome"], refused["reason"]["cause"]) == ("refused", "disk")
+        assert str(place) in refused["reason"]["detail"]
+        [ended] = one.ended([task], 90)
+        assert (ended["status"], ended["failures"]) == ("succeeded", 0)
+        one.stop()
