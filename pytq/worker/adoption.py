@@ -1,5 +1,6 @@
 """Takes over what the agent before this one held: the journal's books against the keeper's."""
 
+import logging
 from collections import defaultdict
 
 from pytq.schema.frames import Lease, Ref
@@ -10,6 +11,8 @@ from pytq.worker.journal import Entry as Line
 from pytq.worker.keeping import Message
 from pytq.worker.outbox import Entry
 from pytq.worker.rooms import Room
+
+log = logging.getLogger(__name__)
 
 Records = dict[Ref, dict[int, Message]]
 
@@ -35,18 +38,30 @@ def adopt(hands: Hands, lines: list[Line], held: list[Message], *, same_boot: bo
     records = records_of(held)
     for line in lines:
         steps = records.pop(line.ref, {})
-        if line.outcome is not None:
-            _take_outcome(hands, line, line.outcome)
-            _let_forget(hands, steps)
-        elif not same_boot:
-            _take_started(hands, line, 0, 0.0, {})
-            hands.take(moves.StepExited(line.ref, 0, cause="rebooted"))
-        elif steps:
-            _go_on(hands, line, steps)
-        else:
-            _take_waiting(hands, line)
+        try:
+            _adopt(hands, line, steps, same_boot=same_boot)
+        except (ValueError, KeyError, TypeError) as error:
+            # Scribbled over, or another version's. The server hears that it is not held: lost.
+            name = f"{line.ref[0]}.{line.ref[1]}"
+            log.warning("%s is given up: its line in the journal cannot be read: %s", name, error)
+            hands.lived_in.pop(line.ref, None)
+            hands.journal.drop(line.ref)
+            _end_unknown(hands, steps)
     for steps in records.values():
         _end_unknown(hands, steps)
+
+
+def _adopt(hands: Hands, line: Line, steps: dict[int, Message], *, same_boot: bool) -> None:
+    if line.outcome is not None:
+        _take_outcome(hands, line, line.outcome)
+        _let_forget(hands, steps)
+    elif not same_boot:
+        _take_started(hands, line, 0, 0.0, {})
+        hands.take(moves.StepExited(line.ref, 0, cause="rebooted"))
+    elif steps:
+        _go_on(hands, line, steps)
+    else:
+        _take_waiting(hands, line)
 
 
 def reconcile(hands: Hands, held: list[Message]) -> None:
@@ -73,9 +88,9 @@ def reconcile(hands: Hands, held: list[Message]) -> None:
 
 def _take_outcome(hands: Hands, line: Line, outcome: str) -> None:
     lease = Lease.model_validate_json(line.lease)
-    room = Room(line.room) if line.room else None
+    entry = Entry.load(line.ref, outcome, Room(line.room) if line.room else None)
     hands.take(moves.Restored(line.ref, lease.spec, Phase.ENDED))
-    hands.outbox.add(Entry.load(line.ref, outcome, room))
+    hands.outbox.add(entry)
 
 
 def _take_waiting(hands: Hands, line: Line) -> None:

@@ -12,7 +12,6 @@ import time
 from collections.abc import Coroutine, Iterator
 from typing import Any, Final
 
-from pytq.schema import limits
 from pytq.schema.views import WorkerSettings
 from pytq.worker import load, moves
 from pytq.worker.adoption import adopt, reconcile, rooms_of
@@ -168,7 +167,7 @@ class Agent:
     async def _beat(self) -> None:
         while True:
             self.dialogue.beat(await asyncio.to_thread(load.measure, self.options.home))
-            await asyncio.sleep(limits.HEARTBEAT_SECONDS)
+            await asyncio.sleep(self.dialogue.beat_seconds)
 
     async def _end_all(self) -> None:
         """End every task and say so; leave no process behind."""

@@ -25,6 +25,7 @@ GATHER_SECONDS: Final = 0.05  # outcomes, while there is other work to go on wit
 GATHER_OUTCOMES: Final = 128
 PROGRESS_SECONDS: Final = 0.05
 RENEW_SECONDS: Final = 1.0  # between two leases told to the keeper
+BEATS_PER_LEASE: Final = 4
 LEASE_SHARE: Final = 0.25  # of a lease that is very short, kept as margin
 
 
@@ -212,6 +213,14 @@ class Dialogue:
     @property
     def _margin(self) -> float:
         return min(limits.LEASE_MARGIN_SECONDS, self._lease_seconds * LEASE_SHARE)
+
+    @property
+    def beat_seconds(self) -> float:
+        """Between two signs of life: several fit into the shortest lease."""
+        if not self._renewed:
+            return 1.0  # how long the lease is will be said with the welcome
+        left = self._lease_seconds - self._margin
+        return min(limits.HEARTBEAT_SECONDS, left / BEATS_PER_LEASE)
 
     async def all_heard(self) -> None:
         """Wait until the server has settled everything, as long as it can be reached."""

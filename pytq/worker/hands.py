@@ -27,6 +27,8 @@ from pytq.worker.verdicts import EXPLAINED
 
 log = logging.getLogger(__name__)
 
+KILLED_BY_KERNEL = "the kernel ended it, as this machine had no more to give"
+
 
 class Hands:
     """Everything a worker does to the world, one method per action."""
@@ -301,6 +303,7 @@ def event_of(ref: Ref, step: int, message: Message, place: Path) -> Event:
         message["cause"],
         message["ran"],
         emptied(place) if message["code"] or message["signal"] else "",
+        KILLED_BY_KERNEL if message["cause"] == "oom" else "",
     )
 
 

@@ -5,6 +5,9 @@ an outcome is told. What was started is the keeper's to remember, in its own log
 ends the tasks too, so `synchronous=NORMAL` is enough.
 """
 
+import contextlib
+import logging
+import re
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterable
@@ -22,6 +25,10 @@ CREATE TABLE IF NOT EXISTS executions (
 ) WITHOUT ROWID;
 """
 FULL: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE})
+BROKEN: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+IDENTITY: Final = re.compile("[0-9a-f]{32}")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +47,8 @@ class Journal:
     def __init__(self, path: Path, relief: Callable[[], bool] = lambda: False) -> None:
         """`relief` frees some of a full disk, and tells whether there was something to free."""
         self._relief = relief
-        self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.executescript(TABLES)
+        self._name = path.with_name("identity")
+        self._db = _opened(path)
         self._accepted: list[tuple[int, int, str]] = []
         self._staged: list[tuple[str, int, int]] = []
         self._ended: list[tuple[str, str | None, int, int]] = []
@@ -53,11 +58,21 @@ class Journal:
         """Who this worker is, and whether the machine is still up since it last wrote here."""
         row = self._db.execute("SELECT id, boot FROM identity").fetchone()
         if row is None:
-            row = (uuid.uuid4().hex, boot)
+            row = (self._name_on_disk() or uuid.uuid4().hex, boot)
             self._db.execute("INSERT INTO identity VALUES (1, ?, ?)", row)
         elif row[1] != boot:
             self._db.execute("UPDATE identity SET boot = ?", (boot,))
+        if not self._name.exists():
+            with contextlib.suppress(OSError):  # a full disk: the journal has it too
+                self._name.write_text(f"{row[0]}\n", encoding="ascii")
         return row[0], row[1] == boot
+
+    def _name_on_disk(self) -> str:
+        """Who this worker was, should its journal be gone: what it held is told as lost then."""
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            name = self._name.read_text(encoding="ascii").strip()
+            return name if IDENTITY.fullmatch(name) else ""
+        return ""
 
     def read(self) -> list[Entry]:
         """Every execution that is not settled, oldest first."""
@@ -128,3 +143,39 @@ class Journal:
         """Write down what is left, and close."""
         self.commit()
         self._db.close()
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """The journal's database; one that cannot be read is put aside for people to look at."""
+    try:
+        return _checked(path)
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in BROKEN:
+            raise
+        aside = path.with_name(f"{path.name}.broken")
+        log.error("%s: what it held is lost; it is kept as %s", error, aside)  # noqa: TRY400 - a broken file needs no traceback
+        path.replace(aside)
+        for rest in ("-wal", "-shm"):
+            path.with_name(f"{path.name}{rest}").unlink(missing_ok=True)
+        return _checked(path)
+
+
+def _checked(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+        db.executescript(TABLES)
+        [(said,)] = db.execute("PRAGMA quick_check(1)").fetchall()
+        if said != "ok":
+            _raise_broken(path, said)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _raise_broken(path: Path, said: str) -> None:
+    error = sqlite3.DatabaseError(f"{path} is broken: {said}")
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    raise error

@@ -12,6 +12,7 @@ import socket
 
 from pytq.worker.keeper.agent import Agent, listener
 from pytq.worker.keeper.holdings import Holdings
+from pytq.worker.keeper.oom import OomKiller
 from pytq.worker.keeper.processes import children, environment_of, kill, place_of, processes
 from pytq.worker.keeper.tasks import Message, Task, now
 
@@ -32,6 +33,7 @@ class Keeper(Holdings):
         for end in (self.wake, self.woken):
             end.setblocking(False)
         super().__init__(boot, self.woken.fileno())
+        self.oom = OomKiller()
         self.strays: dict[int, Task | None] = {}  # adopted orphans, by pid
         self.agent: Agent | None = None
         self.alone_since = now()
@@ -192,6 +194,7 @@ class Keeper(Holdings):
                 self.strays.pop(pid, None)
                 if task is not None:
                     task.verdict = task.verdict_of(status, usage)
+                    self.oom.explain(task.verdict)
                     self.buried.append(task)
         self.bury()
         self.advance()
@@ -259,6 +262,7 @@ class Keeper(Holdings):
 
     def check_deadlines(self) -> None:
         """End what outlived its lease, kill what outlived its grace."""
+        self.oom.look()
         if self.guarded.held:
             self.guarded.check(self.deadline, self.grace)
             news = self.guarded.news()
