@@ -1,0 +1,103 @@
+"""Whatever a task leaves behind and whatever files are called: carried whole, or refused."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from door_parts import eventually
+from system import System
+
+ODD_NAMES = [
+    b"-rf",
+    b"--output=x",
+    b"new\nline",
+    b"\xff\xfe",
+    b"x" * 255,
+    b"a b",
+    "é".encode(),
+    b"~",
+]
+LEAVE = """
+cd "$OUTPUT"
+echo kept > file
+ln -s /etc/passwd link; ln -s .. up; ln -s loop loop; ln -s / root
+mkfifo pipe
+cp /bin/true tool; chmod 4755 tool
+mkdir locked; echo inside > locked/x; chmod 000 locked/x
+python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("socket")' || true
+"""
+
+
+def run(system: System, *words: str) -> Any:
+    """Launch, wait for the end; what `pytq launch --wait` came to."""
+    return system.run("launch", "--wait", *words, timeout=90)
+
+
+@pytest.fixture
+def working(system: System) -> System:
+    system.start_worker(2)
+    return system
+
+
+def test_odd_files_in_an_output(working: System, tmp_path: Path) -> None:
+    """Links are not followed, pipes and sockets do not block, nothing arrives as another user."""
+    done = run(working, "-o", f"file://{tmp_path}/out/", "sh", "-c", LEAVE)
+    arrived = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*")}
+
+    assert done.returncode == 0, done.stderr
+    assert arrived == {"file", "tool", "locked", "locked/x"}
+    assert (tmp_path / "out/file").read_text() == "kept\n"
+    assert not (tmp_path / "out/tool").stat().st_mode & 0o6000
+
+
+def test_odd_names(working: System, tmp_path: Path) -> None:
+    """Names that look like options, are no text, or are very long, arrive as they are."""
+    source = os.fsencode(tmp_path / "in")
+    Path(os.fsdecode(source)).mkdir()
+    for name in ODD_NAMES:
+        Path(os.fsdecode(source + b"/" + name)).write_bytes(name)
+    copy = 'cp -r -- "$INPUT/." "$OUTPUT/"'
+    done = run(
+        working, "-i", f"file://{tmp_path}/in/", "-o", f"file://{tmp_path}/out/", "sh", "-c", copy
+    )
+
+    assert done.returncode == 0, done.stderr
+    found = {
+        name: Path(os.fsdecode(os.fsencode(tmp_path / "out") + b"/" + name)) for name in ODD_NAMES
+    }
+    assert {name: path.read_bytes() for name, path in found.items()} == {n: n for n in ODD_NAMES}
+
+
+def test_an_output_that_no_disk_can_hold(working: System, tmp_path: Path) -> None:
+    """A sparse file of a tebibyte is refused at once, by its name, and leaves nothing behind."""
+    done = run(
+        working, "-o", f"file://{tmp_path}/out/", "sh", "-c", 'truncate -s 1T "$OUTPUT/huge"'
+    )
+
+    assert done.returncode != 0
+    assert b"huge" in done.stderr
+    assert b"Traceback" not in done.stderr
+    eventually(lambda: not [*tmp_path.glob("out/*")])
+
+
+def test_an_output_where_the_input_is(working: System, tmp_path: Path) -> None:
+    """Written back to where it came from, a folder has the new and the old files, whole."""
+    (tmp_path / "both").mkdir()
+    (tmp_path / "both/old").write_text("old")
+    place = f"file://{tmp_path}/both/"
+    done = run(working, "-i", place, "-o", place, "sh", "-c", 'cat "$INPUT/old" > "$OUTPUT/new"')
+
+    assert done.returncode == 0, done.stderr
+    assert {p.name: p.read_text() for p in (tmp_path / "both").iterdir()} == {
+        "old": "old",
+        "new": "old",
+    }
+
+
+def test_an_output_where_nobody_may_write(working: System) -> None:
+    """A destination that cannot be written to fails the task, naming it."""
+    done = run(working, "-o", "file:///proc/nowhere/", "sh", "-c", 'echo x > "$OUTPUT/x"')
+
+    assert done.returncode != 0
+    assert b"/proc/nowhere" in done.stderr
