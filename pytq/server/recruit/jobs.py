@@ -203,7 +203,7 @@ class Jobs:
                 await self._save()
                 changes = await self._dispatcher.db.write(partial(store.end, view=ended))
                 break
-            except (BusyError, StorageFullError):  # the database will be back, and what was done is done
+            except (BusyError, StorageFullError):  # it will be back, and what was done is done
                 await asyncio.sleep(1.0)
         job.view, job.task = ended, None
         self._dispatcher.news.hear_of_job(ended.id)
