@@ -30,6 +30,7 @@ from pytq.schema.uris import Uri
 
 NEVER: Final = (Path("/proc"), Path("/sys"), Path("/dev"))
 PIECE: Final = 16 * 1024 * 1024
+READ: Final = 1024 * 1024
 NO_COPY_RANGE: Final = frozenset(
     {errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF, errno.EPERM}
 )
@@ -155,29 +156,48 @@ class _Copy:
             part.unlink(missing_ok=True)
 
     def _transfer(self, origin: int, copy: int) -> None:
-        """Copy inside the kernel where it can, sharing blocks where the file system can."""
+        """Copy what there is; holes stay holes, so that a sparse file takes no more than it did."""
+        for start, end in _stretches(origin):
+            self._move(origin, copy, start, end)
+        os.ftruncate(copy, os.fstat(origin).st_size)
+
+    def _move(self, origin: int, copy: int, at: int, end: int) -> None:
+        """Copy a stretch inside the kernel where it can, sharing blocks where the disk can."""
         in_kernel = True
-        while not self._stop.is_set():
+        while at < end:
+            if self._stop.is_set():
+                raise Stopped
+            most = min(PIECE, end - at)
             if in_kernel:
                 try:
-                    moved = os.copy_file_range(origin, copy, PIECE)
+                    moved = os.copy_file_range(origin, copy, most, at, at)
                 except OSError as error:
                     if error.errno not in NO_COPY_RANGE:
                         raise
-                    in_kernel = False
-                    continue
-                if moved == 0 and os.lseek(origin, 0, os.SEEK_CUR) < os.fstat(origin).st_size:
-                    in_kernel = False  # some file systems answer 0 for what they cannot do
-                    continue
+                    moved = 0
+                in_kernel = moved > 0  # some file systems answer 0 for what they cannot do
             else:
-                piece = memoryview(os.read(origin, 1024 * 1024))
-                moved = len(piece)
-                while piece:  # a disk that is nearly full takes less than it is given
-                    piece = piece[os.write(copy, piece) :]
-            if moved == 0:
-                return
+                moved = os.pwrite(copy, os.pread(origin, min(most, READ), at), at)
+                if not moved:
+                    return  # it was cut short meanwhile, as its size will show
+            at += moved
             self._meter.add(moved)
-        raise Stopped
+
+
+def _stretches(origin: int) -> Iterator[tuple[int, int]]:
+    """Where a file has data: begin and end of each stretch between its holes."""
+    end = 0
+    while True:
+        try:
+            start = os.lseek(origin, end, os.SEEK_DATA)
+            end = os.lseek(origin, start, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # only a hole is left, or nothing
+                return
+            if error.errno != errno.EINVAL or end:
+                raise
+            start, end = 0, os.fstat(origin).st_size  # a file system that knows no holes
+        yield start, end
 
 
 @contextlib.contextmanager

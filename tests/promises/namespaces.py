@@ -127,9 +127,9 @@ def two_machines() -> Iterator[tuple[Machine, Machine, Cable]]:
     try:
         until(here.is_apart, 10)
         until(there.is_apart, 10)
-        link = ["ip", "link", "add", "a", "type", "veth", "peer", "name", "b"]
+        link = ["ip", "link", "add", "name", "pytqa", "type", "veth", "peer", "name", "pytqb"]
         here.run(*link, "netns", str(there.pid))
-        for machine, name, address in ((here, "a", SERVER), (there, "b", WORKER)):
+        for machine, name, address in ((here, "pytqa", SERVER), (there, "pytqb", WORKER)):
             machine.run("ip", "addr", "add", f"{address}/24", "dev", name)
             machine.run("ip", "link", "set", name, "up")
             machine.run("ip", "link", "set", "lo", "up")

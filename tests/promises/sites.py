@@ -115,6 +115,14 @@ class Site(System):
         """How often each execution has begun."""
         return Counter(self.runs.read_text().split()) if self.runs.exists() else Counter()
 
+    def begun_once(self, tasks: Iterable[int]) -> bool:
+        """Whether each of these tasks has begun exactly once, and no other; as which try, is open.
+
+        A lease that never reached its worker, or was handed back untouched, counts as a try.
+        """
+        begun = Counter(ref.partition(".")[0] for ref in self.traces().elements())
+        return begun == Counter(map(str, tasks))
+
     def pulse(self, first: str = "true") -> str:
         """Shell text of a task that shows when it lives, ten times a second, until `let_go`."""
         line = 'echo "$PYTQ_ATTEMPT $(cut -d" " -f1 /proc/uptime)"'

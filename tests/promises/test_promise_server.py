@@ -5,7 +5,6 @@ import http.client
 import signal
 import subprocess
 import time
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,13 +20,6 @@ from swarm import Swarm
 Open = Callable[..., Site]
 
 
-def begun_once(site: Site, ids: list[int]) -> bool:
-    """Whether of each task exactly one execution has begun, and that one once."""
-    return Counter(ref.partition(".")[0] for ref in site.traces().elements()) == Counter(
-        map(str, ids)
-    )
-
-
 def test_a_server_killed_again_and_again(site: Open, database_uri: str) -> None:
     """Killed while it takes in, leases and is told: every task runs once and ends well."""
     one = site(database_uri)
@@ -41,7 +33,7 @@ def test_a_server_killed_again_and_again(site: Open, database_uri: str) -> None:
     ids = load.check()
 
     assert {task["status"] for task in one.ended(ids, 90)} == {"succeeded"}
-    assert begun_once(one, ids)
+    assert one.begun_once(ids)
 
 
 def test_a_lost_reply_is_answered_again(site: Open, database_uri: str) -> None:
