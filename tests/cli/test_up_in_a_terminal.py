@@ -1,91 +1,14 @@
 """`pytq up` in a terminal: the cockpit, and what is left running when it is quit."""
 
-import os
-import re
-import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
+from terminal import PYTQ, Terminal, await_end, needs_tmux, users_of
 
-pytestmark = [
-    pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed"),
-    pytest.mark.timeout(300),
-]
-PYTQ = f"{sys.executable} -m pytq.cli.main"
-WAIT_SECONDS = 90.0  # `pytq up` itself gives a server a minute to come up, and one to stop
-
-
-class Terminal:
-    """A terminal of our own, in which a command runs."""
-
-    def __init__(self, folder: Path, command: str) -> None:
-        self._tmux = ["tmux", "-S", str(folder / "tmux")]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTQ_", "TMUX"))}
-        size = ["-x", "100", "-y", "30"]
-        subprocess.run(
-            [*self._tmux, "new-session", "-d", *size, f"{command}; echo CODE $?; exec cat"],
-            env=environment,
-            check=True,
-        )
-
-    def text(self) -> str:
-        shown = subprocess.run(
-            [*self._tmux, "capture-pane", "-p"], capture_output=True, text=True, check=True
-        )
-        return shown.stdout
-
-    def until(self, shown: str) -> str:
-        deadline = time.monotonic() + WAIT_SECONDS
-        while not re.search(shown, text := self.text()):
-            assert time.monotonic() < deadline, text
-            time.sleep(0.05)
-        return text
-
-    def press(self, key: str) -> None:
-        subprocess.run([*self._tmux, "send-keys", key], check=True)
-
-    @property
-    def process(self) -> psutil.Process:
-        """The command's own process."""
-        shown = subprocess.run(
-            [*self._tmux, "display", "-p", "#{pane_pid}"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        [child] = psutil.Process(int(shown.stdout)).children()
-        return child
-
-    def close(self) -> None:
-        subprocess.run([*self._tmux, "kill-server"], check=False, capture_output=True)
-
-
-def _serving(place: Path) -> list[psutil.Process]:
-    """Servers, workers and holders that know of `place`."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            words = process.cmdline()
-        except psutil.Error:
-            continue
-        if words and "tmux" not in words[0] and any(str(place) in word for word in words):
-            found.append(process)
-    return found
-
-
-def _await_end(place: Path) -> None:
-    """Wait until nothing knows of `place` any more; the terminal's shell may be the last."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while left := _serving(place):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.05)
+pytestmark = [needs_tmux, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
@@ -102,7 +25,7 @@ def up(tmp_path: Path, place: Path, port: int, run: Any) -> Iterator[Terminal]:
     yield terminal
     terminal.close()
     run("down", "--data-dir", str(place))
-    _await_end(place)
+    await_end(place)
 
 
 def test_quitting_may_stop_everything(up: Terminal, place: Path) -> None:
@@ -111,9 +34,9 @@ def test_quitting_may_stop_everything(up: Terminal, place: Path) -> None:
     up.until("stop the server")
     up.press("s")
 
-    assert "CODE 0" in up.until("CODE")
+    up.until("CODE 0")
     assert "stopped" in up.text()
-    _await_end(place)
+    await_end(place)
 
 
 def test_quitting_may_leave_it_running(up: Terminal, place: Path, port: int, run: Any) -> None:
@@ -132,7 +55,7 @@ def test_quitting_may_leave_it_running(up: Terminal, place: Path, port: int, run
     assert f"up already, at {server}" in again.stderr
     down = run("down", "--data-dir", str(place))
     assert down.returncode == 0
-    _await_end(place)
+    await_end(place)
     assert run("down", "--data-dir", str(place)).returncode == 1
 
 
@@ -155,7 +78,7 @@ def test_what_was_left_can_be_come_back_to(
     finally:
         second.close()
 
-    _await_end(place)
+    await_end(place)
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
@@ -165,16 +88,16 @@ def test_a_cockpit_that_is_ended_takes_all_along(
     """Closed terminals, signals and even kill -9 leave neither server nor worker behind."""
     up.process.send_signal(ending)
 
-    _await_end(place)
+    await_end(place)
 
 
 def test_a_server_that_dies_is_told(up: Terminal, place: Path) -> None:
     """When the server under the cockpit ends, `pytq up` ends too and says where to look."""
-    [server] = [one for one in _serving(place) if "server" in one.cmdline()[3:4]]
+    [server] = [one for one in users_of(place) if "server" in one.cmdline()[3:4]]
 
     server.kill()
 
-    assert "CODE 1" in up.until("CODE")
+    up.until("CODE 1")
     assert "logs are in" in up.text()
 
 
@@ -183,7 +106,8 @@ def test_what_cannot_start_is_told(tmp_path: Path, place: Path, server: str) -> 
     taken = server.rpartition(":")[2]
     terminal = Terminal(tmp_path, f"{PYTQ} up --port {taken} --data-dir {place}")
     try:
-        text = terminal.until("CODE 1")
+        terminal.until("CODE 1")
+        text = terminal.text()
     finally:
         terminal.close()
 

@@ -4,12 +4,14 @@ import pytest
 import world as worlds
 from cockpits import looking
 from fake_server import FakeServer, RefusalError, serving
+from textual.widgets import Input
 
 from pytq.schema.recruit import JobStatus
 from pytq.tui.messages import ShowBatch, ShowJob, ShowTask, ShowTasks, ShowWorkers
 from pytq.tui.screens.jobs import JobsPage
 from pytq.tui.screens.recruit import RecruitPage
 from pytq.tui.screens.tasks import TasksPage
+from pytq.tui.widgets.filterbar import FilterBar
 from pytq.tui.widgets.logpane import LogPane
 from pytq.tui.widgets.table import Table
 
@@ -323,3 +325,21 @@ async def test_empty_screens_tell_what_to_do() -> None:
         await person.sees("no job yet", "recruits workers")
         await person.press("6")
         await person.sees("nothing has happened yet")
+
+
+async def test_the_first_key_of_a_page_is_the_tables(server: FakeServer) -> None:
+    """A key that follows on the heels of another page is not typed into that page's filter."""
+    async with looking(server) as person:
+        await person.pilot.press("4", "slash", *"merge")
+        await person.until(lambda: person.app.screen.query_one(FilterBar).text == "merge")
+        assert isinstance(person.app.focused, Input)
+
+
+async def test_long_lines_of_output_are_not_cut_unseen(server: FakeServer) -> None:
+    """A line that is wider than its pane ends in a mark; `l` breaks it."""
+    server.world.outputs[388, 3, "stderr"] = b"x" * 400 + b" the end\n"
+    async with looking(server) as person:
+        person.app.post_message(ShowTask(388))
+        await person.sees("xxx…")
+        await person.press("l")
+        await person.sees("xxx the end")

@@ -24,6 +24,7 @@ Changed = tuple[TaskUpdate, TaskUpdate, bool]  # the change, what undoes it, and
 class Edit(Ask[Changed]):
     """The fields of a task that may change."""
 
+    AUTO_FOCUS = "TextArea"  # at once, so that the first key is not another field's
     LAYOUT: ClassVar[str] = """
     Edit {
         #box { width: 92; padding: 0 2 1 2; }

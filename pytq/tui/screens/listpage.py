@@ -26,6 +26,7 @@ class ListPage(Page):
         Binding("O", "turn", "turn round", show=False, tooltip="turn the order round"),
         Binding("escape", "back", "back", show=False, tooltip="take back marks and the filter"),
     ]
+    AUTO_FOCUS = "Table"  # else it is the filter, and takes the first key
     KINDS: ClassVar[frozenset[Kind]] = frozenset()  # what touches the table
     FIRST_ORDER: ClassVar[Order] = Order("")
     MARKABLE: ClassVar[bool] = True

@@ -31,6 +31,7 @@ class OverviewPage(Page):
     """Throughput, counts, alerts, workers, batches, and what happened last."""
 
     PLACE = "overview"
+    AUTO_FOCUS = "#batches"
     WHAT = "How things stand at one look; Enter goes to what the cursor is on."
     LAYOUT: ClassVar[str] = """
     OverviewPage {

@@ -31,6 +31,7 @@ class RecruitPage(Page):
     """Provider, region, machine, how many, and for whom."""
 
     PLACE = "workers"
+    AUTO_FOCUS = "#machines"
     WHAT = "Recruit workers: the form fills itself; ctrl+r recruits."
     LAYOUT: ClassVar[str] = """
     RecruitPage {

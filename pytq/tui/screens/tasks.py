@@ -59,6 +59,7 @@ class TasksPage(Tasking):
     """Tabs of statuses, a filter, the table, and the whole command of one task."""
 
     PLACE = "tasks"
+    AUTO_FOCUS = "Table"  # else it is the filter, and takes the first key
     WHAT = "Tasks: any filter, any order, as quick with a million as with ten."
     LAYOUT: ClassVar[str] = """
     TasksPage {

@@ -36,6 +36,7 @@ class WorkerPage(Knobbed):
     """One worker."""
 
     PLACE = "workers"
+    AUTO_FOCUS = "#executions"
     WHAT = "One worker: its machine, its knobs, what it has under way and what it keeps."
     LAYOUT: ClassVar[str] = """
     WorkerPage {

@@ -99,6 +99,7 @@ class FilterBar(Horizontal):
         self.action_done()
 
     def action_done(self) -> None:
-        """Give the keys back to the table."""
+        """Give the keys back to the table, which comes next: at once, whatever key follows."""
+        self.screen.focus_next()
         self.set_class(bool(self.text), "shown")
         self.post_message(self.Left())

@@ -38,7 +38,7 @@ class LogPane(ScrollView, can_focus=True):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f", "follow", "follow", tooltip="follow the end, or stay"),
-        Binding("l", "wrap", "wrap", show=False, tooltip="break long lines, or not"),
+        Binding("l", "wrap", "wrap", tooltip="break long lines, or not"),
         Binding("up,k", "scroll_up", "up", show=False, tooltip="one line up"),
         Binding("down,j", "scroll_down", "down", show=False, tooltip="one line down"),
         Binding("left", "scroll_left", "left", show=False, tooltip="to the left"),
@@ -111,11 +111,15 @@ class LogPane(ScrollView, can_focus=True):
 
     def _append(self, lines: list[str]) -> None:
         for one in lines:
-            rows = chop_cells(one, self._room) if self.wrapping and one else [one]
-            self._rows += rows or [""]
-            self._rest_rows = len(rows or [""])
+            rows = self._broken(one) if self.wrapping else [one]
+            self._rows += rows
+            self._rest_rows = len(rows)
             if not self.wrapping:
                 self._widest = max(self._widest, len(one) if one.isascii() else cell_len(one))
+
+    def _broken(self, line: str) -> list[str]:
+        short = len(line) <= self._room and line.isascii()
+        return [line] if short else chop_cells(line, self._room)
 
     def _take_rest_back(self) -> None:
         del self._rows[len(self._rows) - self._rest_rows :]
@@ -264,6 +268,9 @@ class LogPane(ScrollView, can_focus=True):
         if self._here >= 0 and self._found and self._found[self._here] == index:
             base += shade(self, "cursor")
         strip = Strip(self._segments(self._rows[index], base, palette))
+        if strip.cell_length > x + width:
+            cut = Strip([Segment("…", base + palette["accent"])])
+            return Strip.join([strip.crop(x, x + width - 1), cut])
         return strip.crop_extend(x, x + width, base)
 
     def _segments(self, row: str, base: Style, palette: Palette) -> list[Segment]:

@@ -31,7 +31,7 @@ class Places:
     """Where the columns are, in a table of some width."""
 
     def __init__(self, columns: Sequence[Column], width: int) -> None:
-        self.gap = gap(width)
+        self.gap = gap(width - _GUTTER)
         self.placed = fit(columns, width - _GUTTER)
 
     def at(self, x: int) -> int | None:
