@@ -96,7 +96,7 @@ class Agent:
         """Take over, work, leave."""
         try:
             held = await self.keeping.open()
-            self.dialogue.inherit(self.keeping.lease)
+            self.dialogue.inherit(self.keeping.lease, self.keeping.lease_length)
             lines = self.journal.read()
             await self.containers.open()
             self.hands.porter.open()

@@ -37,11 +37,14 @@ class Dialogue:
         self.machine, self.outbox = hands.machine, hands.outbox
         self.load: Load | None = None  # goes with the next report
         self.link = Link(options.server, options.token, self.hello, self.report, self.receive)
+        self.link.dialling, self.link.nobody_there = self._dial, self._find_nobody
         self._options, self._host, self._identity = options, host, identity
         self._incarnation = uuid.uuid4().hex
         self._lease_seconds = limits.LEASE_SECONDS
         self._greeted = self._renewed = 0.0
         self._lease_ends = 0.0  # none is known of
+        self._lease_known = False  # how long it is, from a server's own mouth
+        self._dialled = 0.0
         self._settled = asyncio.Event()
         self.welcomed: Callable[[], None] = lambda: None  # a server that knows nothing is there
         self._owes_hello = False  # the next report must be sent, news or not
@@ -118,7 +121,7 @@ class Dialogue:
 
     def _welcome(self, welcome: frames.Welcome) -> None:
         log.info("connected to %s as worker %d", self.link.url, welcome.worker)
-        self._lease_seconds = welcome.lease_seconds
+        self._know_lease(welcome.lease_seconds)
         self._renew(self._greeted)
         self.tell_lease()
         self.outbox.begin_anew([tail for tails in self.hands.tails.values() for tail in tails])
@@ -193,9 +196,11 @@ class Dialogue:
         """Whether the server may have given up on us by now."""
         return moves.LeaseLookedAt(passed=self.hands.clock() >= self._lease_ends)
 
-    def inherit(self, seconds: float) -> None:
-        """The agent before this one had a lease that lasts so much longer."""
+    def inherit(self, seconds: float, length: float) -> None:
+        """The agent before this one had a lease that lasts so much longer, of this whole length."""
         self._lease_ends = self.hands.clock() + seconds
+        if length:
+            self._know_lease(length)
         self.hands.take(self.lease())
 
     def tell_lease(self) -> None:
@@ -203,7 +208,23 @@ class Dialogue:
         if self._lease_ends:
             left = max(0.0, self._lease_ends - self.hands.clock())
             order = {"type": "lease", "seconds": left, "grace": self._margin / 2}
-            self.hands.keeping.send_first(order)
+            length = {"length": self._lease_seconds} if self._lease_known else {}
+            self.hands.keeping.send_first(order | length)
+
+    def _dial(self) -> None:
+        self._dialled = self.hands.clock()
+
+    def _find_nobody(self) -> None:
+        """The server's machine answers that no server runs there, so nobody can hand anything on.
+
+        The next server will grant a whole lease from its start, which is later than our call: so
+        the call counts as much as an answer. Not if the lease had passed: the server before may
+        have handed on what we hold.
+        """
+        if self._lease_known and not self.lease().passed:
+            self._renew(self._dialled)
+            self.tell_lease()
+            self.hands.take(self.lease())
 
     def _renew(self, since: float) -> None:
         """Tasks may run as long as the server will wait for us, less a margin."""
@@ -217,10 +238,16 @@ class Dialogue:
     @property
     def beat_seconds(self) -> float:
         """Between two signs of life: several fit into the shortest lease."""
-        if not self._renewed:
-            return 1.0  # how long the lease is will be said with the welcome
-        left = self._lease_seconds - self._margin
-        return min(limits.HEARTBEAT_SECONDS, left / BEATS_PER_LEASE)
+        return min(limits.HEARTBEAT_SECONDS, self._often) if self._renewed else 1.0
+
+    def _know_lease(self, length: float) -> None:
+        self._lease_seconds, self._lease_known = length, True
+        self.link.longest_pause = min(limits.RECONNECT_SECONDS, self._often)
+
+    @property
+    def _often(self) -> float:
+        """Seconds that fit several times into a lease."""
+        return (self._lease_seconds - self._margin) / BEATS_PER_LEASE
 
     async def all_heard(self) -> None:
         """Wait until the server has settled everything, as long as it can be reached."""

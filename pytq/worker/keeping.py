@@ -32,6 +32,7 @@ class Keeping(asyncio.Protocol):
         self.home = home
         self.pid = 0
         self.lease = 0.0  # seconds that were left of it when the keeper was met
+        self.lease_length = 0.0  # of the whole of it; 0: not known
         self._told = told
         self._lost = lost
         self._going: list[Message] = []
@@ -166,6 +167,7 @@ class Keeping(asyncio.Protocol):
             first = messages.pop(0)
             self.pid = first["pid"]
             self.lease = first.get("lease", 0.0)
+            self.lease_length = first.get("length", 0.0)
             self._holding.set_result(first["held"])
         if messages:
             self._told(messages)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import random
 from collections.abc import Callable
@@ -57,6 +58,9 @@ class Link:
         self._sending: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[bool] | None = None
         self._again = False  # something gathered while the last report was on its way
+        self.longest_pause = limits.RECONNECT_SECONDS  # between two attempts to connect
+        self.dialling: Callable[[], None] = lambda: None
+        self.nobody_there: Callable[[], None] = lambda: None  # its machine says: no server runs
 
     @property
     def up(self) -> bool:
@@ -90,6 +94,7 @@ class Link:
         connector = aiohttp.TCPConnector(ssl=tls_for(self._place))
         async with aiohttp.ClientSession(connector=connector) as session:
             while True:
+                self.dialling()
                 try:
                     if await self._talk(session):
                         pause = FIRST_PAUSE
@@ -99,13 +104,15 @@ class Link:
                         raise WorkerError(_unwanted(self._place, error.status)) from error
                     log.warning("no connection to %s: %s", self.url, error)
                 except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                    if isinstance(error, OSError) and error.errno == errno.ECONNREFUSED:
+                        self.nobody_there()
                     trouble = credentials.tls_trouble(error, self._place) or error
                     log.warning("no connection to %s: %s", self.url, trouble)
                 except (ValidationError, TypeError) as error:
                     log.warning("%s said something this worker cannot read: %s", self.url, error)
                 self._shown.look_again()
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - to spread load
-                pause = min(limits.RECONNECT_SECONDS, pause * 2)
+                pause = min(self.longest_pause, pause * 2)
 
     async def _talk(self, session: aiohttp.ClientSession) -> bool:
         """One connection, from hello until it breaks; whether the server said welcome."""

@@ -201,9 +201,9 @@ async def test_a_lost_server_ends_containers_by_lease(
     ref = server.add(steps=[step("trap 'exit 0' TERM; echo up; while true; do sleep 0.1; done")])
     start()
     await server.until(lambda: server.text(ref) == "up\n", 40)
-    await server.stop()
+    await server.fall_silent()
     await asyncio.to_thread(wait_for, lambda: not docker.cli("ps", "--quiet"), 20)
-    await server.start()
+    server.wake()
 
     end = await ended(server, ref)
     assert (end.outcome, end.cause) == (Outcome.LOST, Cause.LOST)

@@ -50,7 +50,9 @@ def test_a_short_partition(far: Callable[[float], Far]) -> None:
     assert site.traces() == {f"{number}.1": 1 for number in tasks}
 
 
-@pytest.mark.parametrize("how", ["cut", "cut_half"])
+@pytest.mark.parametrize(
+    "how", ["cut", pytest.param("cut_half", marks=pytest.mark.skipif(not LONG, reason="PYTQ_LONG"))]
+)
 def test_a_long_partition(far: Callable[[float], Far], how: str) -> None:
     """Cut for longer than the lease: the old side stops first, then it is handed on, once."""
     site, cable = far(LEASE)

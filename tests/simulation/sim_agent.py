@@ -86,7 +86,7 @@ class SimAgent:
 
     async def _work(self) -> None:
         held = await self.keeping.open()
-        self.dialogue.inherit(self.keeping.lease)
+        self.dialogue.inherit(self.keeping.lease, self.keeping.lease_length)
         lines = self.journal.read()
         adopt(self.hands, lines, held, same_boot=self.same_boot)
         self.hands.write_down()
@@ -134,19 +134,23 @@ class SimLink(Link):
 
     def __init__(self, dialogue: Dialogue, options: WorkerOptions, dial: Dial) -> None:
         super().__init__(options.server, "token", dialogue.hello, dialogue.report, dialogue.receive)
+        self.dialling, self.nobody_there = dialogue._dial, dialogue._find_nobody
         self._dial = dial
 
     async def _stay(self) -> None:
         pause = FIRST_PAUSE
         session = SimpleNamespace(ws_connect=lambda *_, **__: self._dial(_loop()))
         while True:
+            self.dialling()
             try:
                 if await self._talk(session):  # type: ignore[arg-type]
                     pause = FIRST_PAUSE
+            except ConnectionRefusedError:
+                self.nobody_there()
             except (OSError, TimeoutError, TypeError):
                 pass
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - as the real one
-            pause = min(limits.RECONNECT_SECONDS, pause * 2)
+            pause = min(self.longest_pause, pause * 2)
 
 
 def _loop() -> NodeLoop:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sim_timeline import Timeline
 
-from pytq.worker.keeper import containers, holdings, tasks
+from pytq.worker.keeper import containers, holdings, oom, tasks
 from pytq.worker.keeper import keeper as keeping
 from pytq.worker.keeper.keeper import Keeper
 from pytq.worker.keeper.spawners import Start
@@ -376,8 +376,9 @@ def put_in_place(patch: Callable[[object, str, object], None]) -> None:
     def clock() -> float:
         return SimKeeper._on.clock()
 
-    for module in (keeping, holdings, tasks, containers):
+    for module in (keeping, holdings, tasks, containers, oom):
         patch(module, "now", clock)
+    patch(oom, "kills", lambda: 0)
     patch(holdings, "Log", lambda _path, _boot: _Log(SimKeeper._on))
     patch(holdings, "Spawners", lambda _wake: _Spawners(SimKeeper._on))
     sockets = type("sockets", (), {"socketpair": staticmethod(lambda: (_Nothing(), _Nothing()))})

@@ -38,6 +38,8 @@ class ScriptedServer:
         self._socket: web.WebSocketResponse | None = None
         self._runner: web.AppRunner | None = None
         self._changed = asyncio.Event()
+        self._awake = asyncio.Event()
+        self._awake.set()
 
     async def start(self) -> None:
         app = web.Application()
@@ -53,6 +55,15 @@ class ScriptedServer:
             await self._socket.close()
         if self._runner is not None:
             await self._runner.cleanup()
+
+    async def fall_silent(self) -> None:
+        """Break the connection and answer no other one, until `wake`: as behind a cut cable."""
+        self._awake.clear()
+        await self.hang_up()
+
+    def wake(self) -> None:
+        """Answer again, those too that have been waiting."""
+        self._awake.set()
 
     async def hang_up(self) -> None:
         """Break the connection; the worker comes back by itself."""
@@ -114,6 +125,7 @@ class ScriptedServer:
         return self.output[ref, stream].decode()
 
     async def _serve(self, request: web.Request) -> web.WebSocketResponse:
+        await self._awake.wait()
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         hello = frames.from_worker.validate_json(await socket.receive_str())

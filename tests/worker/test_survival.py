@@ -138,14 +138,32 @@ async def test_a_lost_server_ends_tasks_by_lease(server: ScriptedServer, start: 
     ref = server.add("sleep 974.1")
     start()
     await server.phase_of(ref, Phase.RUNNING)
-    await server.stop()
+    await server.fall_silent()
     for _ in range(300):
         if not alive("sleep\000974.1"):
             break
         await asyncio.sleep(0.02)
-    await server.start()
+    server.wake()
 
     assert (await server.end_of(ref)).outcome is Outcome.LOST
+
+
+async def test_a_server_that_does_not_run_hands_nothing_on(
+    server: ScriptedServer, start: Start, tmp_path: Path
+) -> None:
+    """Its machine answers that no server is there: tasks go on past the lease, through agents."""
+    server.lease_seconds = 3.0
+    ref = server.add("sleep 7; exit 9")
+    first = start()
+    await server.phase_of(ref, Phase.RUNNING)
+    await server.stop()
+    await asyncio.sleep(3)
+    await leave(first)
+    start()
+    await asyncio.sleep(3)
+    await server.start()
+
+    assert (await server.end_of(ref)).exit_code == 9
 
 
 async def test_kill_leaves_nothing_behind(server: ScriptedServer, tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ class Keeper(Holdings):
         self.agent: Agent | None = None
         self.alone_since = now()
         self.grace = GRACE_SECONDS  # after the lease, for tasks to end
+        self.length = 0.0  # of a whole lease, for the next agent to know
         self.leaving = False
         self.asked = False  # by SIGTERM
         self.tell_at = 0.0  # when the lines for the agent must go
@@ -82,8 +83,8 @@ class Keeper(Holdings):
         held += [record for name, record in self.past.items() if name not in self.tasks]
         held += self.guarded.states()
         left = self.deadline - now() if self.deadline else 0.0
-        holding = {"type": "holding", "held": held, "pid": os.getpid(), "lease": left}
-        self.told = [json.dumps(holding)]
+        holding = {"type": "holding", "held": held, "pid": os.getpid()}
+        self.told = [json.dumps(holding | {"lease": left, "length": self.length})]
 
     def part(self, poll: select.epoll) -> None:
         """Let the agent go."""
@@ -165,6 +166,7 @@ class Keeper(Holdings):
     def lease(self, order: Message) -> None:
         """Tasks may run so much longer without another word from the server."""
         self.deadline = now() + float(order["seconds"])
+        self.length = float(order.get("length", 0.0))
         self.grace = min(GRACE_SECONDS, float(order.get("grace", GRACE_SECONDS)))
 
     def shut_down(self, order: Message) -> None:
