@@ -141,7 +141,7 @@ class _S3Source:
         if version is not None:
             headers["If-Match"] = version
         async with self._web.ask(
-            self._uri, "GET", url, headers=headers, redirects=False
+            self._uri, "GET", url, headers=headers, redirects=False, trust=self._bucket.trust
         ) as response:
             if response.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
                 text = await beginning(response)

@@ -8,6 +8,7 @@ that expire are renewed by botocore whenever a request is signed. They appear in
 import asyncio
 import os
 import re
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
@@ -93,6 +94,8 @@ class Bucket:
     region: str
     client: "S3Client"
     credentials: Any  # botocore's, which renew themselves; None: anonymous
+    authorities: str | None = None  # a file: who vouches for the endpoint, if not the usual ones
+    trust: ssl.SSLContext | None = None  # the same, read
 
     def url(self, uri: Uri, query: str = "") -> str:
         """The URL of an object, its key quoted as S3 wants it."""
@@ -158,6 +161,7 @@ class Account:
         self._session: aioboto3.Session | None = None
         self._credentials: Any = None
         self._style: dict[str, str] = {}
+        self._bundle: str | None = None
         self._clients: dict[str | None, S3Client] = {}
         self._buckets: dict[str, Bucket] = {}
 
@@ -181,13 +185,16 @@ class Account:
         base = signed.partition("?")[0].rstrip("/") + "/"
         region = client.meta.region_name
         known = region if region and region != "aws-global" else DEFAULT_REGION
-        return Bucket(name, base, known, client, self._credentials)
+        bundle = self._bundle
+        trust = None if bundle is None else _trusted(bundle)
+        return Bucket(name, base, known, client, self._credentials, bundle, trust)
 
     async def _client(self, region: str | None) -> "S3Client":
         if self._session is None:
             core = AioSession()
             self._session = aioboto3.Session(botocore_session=core)
             self._credentials = await core.get_credentials()
+            self._bundle = core.get_config_variable("ca_bundle") or None  # or $AWS_CA_BUNDLE
             # bucket.host needs a DNS entry for each bucket; host/bucket works everywhere.
             self._style = {"addressing_style": "path"} if _is_elsewhere(core) else {}
         if region not in self._clients:
@@ -208,6 +215,14 @@ class Account:
         return await self._stack.enter_async_context(
             session.client("s3", region_name=region, config=config)
         )
+
+
+def _trusted(bundle: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=bundle)
+    except (OSError, ssl.SSLError) as error:
+        reason = "no certificates can be read from it; check AWS_CA_BUNDLE"
+        raise FetchError(bundle, reason, FetchFailure.DENIED) from error
 
 
 def _is_elsewhere(core: AioSession) -> bool:

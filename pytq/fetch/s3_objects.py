@@ -5,7 +5,6 @@ byte for too long. Keys that it would change (it knows no `//`) are none of its 
 uploads: the buffer that it is lent can end the interpreter with SIGABRT at exit (0.12.1).
 """
 
-import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, contextmanager
@@ -80,8 +79,8 @@ def _store(bucket: Bucket, options: FetchOptions) -> S3Store:
         "timeout": FOREVER,  # of a whole request: there is no such limit
         "user_agent": "pytq",
     }
-    if bundle := os.environ.get("AWS_CA_BUNDLE"):
-        patience["root_certificate"] = Path(bundle).read_bytes()
+    if bucket.authorities is not None:
+        patience["root_certificate"] = Path(bucket.authorities).read_bytes()
     return S3Store(
         bucket.name,
         endpoint=endpoint.rstrip("/"),

@@ -127,7 +127,13 @@ class Upload:
             async with alive(self.uri, self.web.options.stall) as beat:
                 body = Body(content, self.place, start, length, self.threads, counted, beat)
                 async with self.web.ask(
-                    self.uri, "PUT", url, headers=headers, data=body, redirects=False
+                    self.uri,
+                    "PUT",
+                    url,
+                    headers=headers,
+                    data=body,
+                    redirects=False,
+                    trust=self.bucket.trust,
                 ) as response:
                     return await self._accepted(response), md5
         except BaseException:

@@ -115,9 +115,11 @@ class Web:
         headers: Mapping[str, str] | None = None,
         data: Any = None,
         redirects: bool = True,
+        trust: ssl.SSLContext | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Wait for a slot, ask, and give the answer, whatever its status.
 
+        `trust`: whom to believe a certificate, if not those whom this machine trusts.
         What goes wrong, also while the answer is read, becomes a FetchError.
         """
         async with self._bounds.slot(url.authority):
@@ -130,6 +132,7 @@ class Web:
                     allow_redirects=redirects,
                     max_redirects=REDIRECTS,
                     proxy=self._proxy(url),
+                    ssl=trust or True,
                 ) as response:
                     yield response
 

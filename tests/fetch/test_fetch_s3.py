@@ -296,7 +296,7 @@ async def test_an_upload_that_fails_is_given_up(
     """When a part cannot be sent, nothing stays in the store: no object, no open upload."""
     write(tmp_path, {"a": BIG})
     spoiled.spoil(1_000, Fault.SLOW_DOWN, target="partNumber=2")
-    async with Fetcher(QUICK) as fetcher:
+    async with Fetcher(replace(QUICK, stall=20.0)) as fetcher:
         error = await fails(fetcher.put(tmp_path / "a", "s3://data/a"))
 
     assert error.kind is FetchFailure.BUSY

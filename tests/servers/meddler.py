@@ -4,6 +4,7 @@ It understands just enough HTTP to tell requests apart: one request and its answ
 """
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,13 +49,14 @@ class Meddler:
     """A running proxy. `choose` says what to do to a request; None: nothing."""
 
     port: int = 0
+    scheme: str = "http"
     choose: Choose = lambda _: None
     seen: list[Seen] = field(default_factory=list)
     stalled: threading.Event = field(default_factory=threading.Event)  # it came to a STALL or DEAF
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     def spoil(self, count: int, fault: Fault, **match: str) -> None:
         """Do this to the next `count` requests whose `method` is, and `target` contains, that."""
@@ -71,15 +73,15 @@ class Meddler:
 
 
 @contextmanager
-def meddler(endpoint: str) -> Iterator[Meddler]:
+def meddler(endpoint: str, tls: ssl.SSLContext | None = None) -> Iterator[Meddler]:
     """A proxy in front of a server, in a thread."""
-    proxy = Meddler()
+    proxy = Meddler(scheme="https" if tls else "http")
     parts = urlsplit(endpoint)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await _pass_on(proxy, parts.hostname or "", parts.port or 80, reader, writer)
 
-    with serving(serve) as proxy.port:
+    with serving(serve, tls) as proxy.port:
         yield proxy
 
 

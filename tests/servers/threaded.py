@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -12,13 +13,13 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @contextmanager
-def serving(serve: Serve) -> Iterator[int]:
+def serving(serve: Serve, tls: ssl.SSLContext | None = None) -> Iterator[int]:
     """Call `serve` for each connection; gives the port."""
     loop = asyncio.new_event_loop()
     started, stop = threading.Event(), asyncio.Event()
     ports: list[int] = []
     thread = threading.Thread(
-        target=loop.run_until_complete, args=(_run(serve, ports, started, stop),), daemon=True
+        target=loop.run_until_complete, args=(_run(serve, ports, started, stop, tls),), daemon=True
     )
     thread.start()
     assert started.wait(10)
@@ -31,7 +32,11 @@ def serving(serve: Serve) -> Iterator[int]:
 
 
 async def _run(
-    serve: Serve, ports: list[int], started: threading.Event, stop: asyncio.Event
+    serve: Serve,
+    ports: list[int],
+    started: threading.Event,
+    stop: asyncio.Event,
+    tls: ssl.SSLContext | None,
 ) -> None:
     at_work: set[asyncio.Task[None]] = set()  # asyncio itself would lose them when a client goes
 
@@ -49,7 +54,7 @@ async def _run(
         at_work.add(task)
         task.add_done_callback(at_work.discard)
 
-    listening = await asyncio.start_server(begin, "127.0.0.1", 0)
+    listening = await asyncio.start_server(begin, "127.0.0.1", 0, ssl=tls)
     ports.append(listening.sockets[0].getsockname()[1])
     started.set()
     await stop.wait()
