@@ -4,6 +4,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+SOAK_MINUTES ?= 10
 SIDE_BY_SIDE ?= 3 # files of tests at once: most of them wait for others' programs
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
@@ -43,9 +44,12 @@ bench: .venv/tools       ## measure PYTQ beside its peers, into bench/RESULTS.md
 screenshots: .venv/tools ## take the pictures of the cockpit again, into docs/images/
 	$(BIN)/python scripts/screenshots $(ARGS)
 
-soak: .venv/tools        ## the long runs: many more random histories, on both databases
+soak: .venv/tools        ## the long runs, about an hour: histories, simulation, outages, and the soak itself
 	scripts/system-packages
-	PYTQ_STATEFUL_EXAMPLES=500 $(BIN)/python -m pytest --timeout 3000 tests/server tests/worker $(ARGS)
+	PYTQ_STATEFUL_EXAMPLES=500 PYTQ_LONG=1 PYTQ_SIMULATION_SECONDS=600 $(BIN)/python -m pytest --timeout 3000 \
+		tests/server tests/worker tests/simulation tests/promises $(ARGS)
+	$(BIN)/python tests/soak/soak.py --database sqlite --minutes $(SOAK_MINUTES)
+	$(BIN)/python tests/soak/soak.py --database postgresql --minutes $(SOAK_MINUTES)
 
 clean:
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output

@@ -217,10 +217,10 @@ def mount(place: Path, size: str) -> None:
 def fill(place: Path) -> Path:
     """Take all room that a disk has left; the file that takes it."""
     ballast = place / "ballast-of-the-soak"
-    with ballast.open("wb") as file, contextlib.suppress(OSError):
+    piece = bytes(1 << 20)
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
-            file.write(bytes(1 << 20))
-            file.flush()
+            file.write(piece)
     return ballast
 
 

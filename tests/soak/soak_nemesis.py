@@ -43,10 +43,9 @@ class Nemesis:
             self.server_killed,
             self.server_stopped,
             self.server_frozen,
-            self.server_disk_full,
             self.server_out_of_files,
             *(
-                [self.database_locked]
+                [self.database_locked, self.server_disk_full]
                 if database is None
                 else [self.database_stopped, self.database_crashed, self.connections_terminated]
             ),

@@ -1,0 +1,6 @@
+"""Lets the test here import the soak's parts."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
