@@ -49,6 +49,6 @@ async def test_a_bundle_that_cannot_be_read_is_named(
     (tmp_path / "no.pem").write_bytes(b"nothing")
     monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "no.pem"))
 
-    with pytest.raises(FetchError, match="no.pem") as caught:
+    with pytest.raises(FetchError, match=r"no\.pem") as caught:
         await fetcher.put(tmp_path / "a", "s3://data/a")
     assert not caught.value.transient
