@@ -41,7 +41,7 @@ class Hello(Model):
     protocol: Count
     version: Label
     name: Name
-    identity: Name  # lives as long as the worker's journal
+    identity: Name  # lives as long as the worker's journal; its root as long as its folder
     incarnation: Name  # lives as long as the agent's process
     boot: Label
     hostname: Label
@@ -173,6 +173,12 @@ class Turned(Model):
 
 FromWorker = Annotated[Hello | Report, Field(discriminator="type")]
 FromServer = Annotated[Welcome | Orders | Turned, Field(discriminator="type")]
+
+
+def root_of(identity: str) -> str:
+    """What stays of a worker's identity when its journal is lost."""
+    return identity.partition(".")[0]
+
 
 from_worker: TypeAdapter[Hello | Report] = TypeAdapter(FromWorker)
 from_server: TypeAdapter[Welcome | Orders | Turned] = TypeAdapter(FromServer)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Coroutine, Iterator
 from typing import Any, Final
 
+from pytq.schema.frames import root_of
 from pytq.schema.views import WorkerSettings
 from pytq.worker import load, moves
 from pytq.worker.adoption import adopt, reconcile, rooms_of
@@ -79,7 +80,7 @@ class Agent:
         self.dialogue = Dialogue(options, host, identity, self.hands)
         self.containers = self.hands.containers = Containers(
             options,
-            identity,
+            root_of(identity),
             self.hands.machine,
             self._guard,
             self._happened,

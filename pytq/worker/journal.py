@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pytq.schema.frames import Ref
+from pytq.schema.frames import Ref, root_of
 
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS identity (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT, boot TEXT);
@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS executions (
 """
 FULL: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE})
 BROKEN: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-IDENTITY: Final = re.compile("[0-9a-f]{32}")
+ROOT: Final = re.compile("[0-9a-f]{32}")
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Journal:
     def __init__(self, path: Path, relief: Callable[[], bool] = lambda: False) -> None:
         """`relief` frees some of a full disk, and tells whether there was something to free."""
         self._relief = relief
-        self._name = path.with_name("identity")
+        self._root = path.with_suffix(".identity")
         self._db = _opened(path)
         self._accepted: list[tuple[int, int, str]] = []
         self._staged: list[tuple[str, int, int]] = []
@@ -58,20 +58,20 @@ class Journal:
         """Who this worker is, and whether the machine is still up since it last wrote here."""
         row = self._db.execute("SELECT id, boot FROM identity").fetchone()
         if row is None:
-            row = (self._name_on_disk() or uuid.uuid4().hex, boot)
+            row = (f"{self._root_on_disk() or uuid.uuid4().hex}.{uuid.uuid4().hex[:8]}", boot)
             self._db.execute("INSERT INTO identity VALUES (1, ?, ?)", row)
         elif row[1] != boot:
             self._db.execute("UPDATE identity SET boot = ?", (boot,))
-        if not self._name.exists():
+        if not self._root.exists():
             with contextlib.suppress(OSError):  # a full disk: the journal has it too
-                self._name.write_text(f"{row[0]}\n", encoding="ascii")
+                self._root.write_text(f"{root_of(row[0])}\n", encoding="ascii")
         return row[0], row[1] == boot
 
-    def _name_on_disk(self) -> str:
-        """Who this worker was, should its journal be gone: what it held is told as lost then."""
+    def _root_on_disk(self) -> str:
+        """Who this worker was, should its journal be gone: then what it held is lost, at once."""
         with contextlib.suppress(OSError, UnicodeDecodeError):
-            name = self._name.read_text(encoding="ascii").strip()
-            return name if IDENTITY.fullmatch(name) else ""
+            root = self._root.read_text(encoding="ascii").strip()
+            return root if ROOT.fullmatch(root) else ""
         return ""
 
     def read(self) -> list[Entry]:

@@ -11,6 +11,7 @@ from private_docker import PrivateDocker
 from scripted import ScriptedServer, succeeded
 from worker_parts import leave, wait_for
 
+from pytq.schema.frames import root_of
 from pytq.schema.states import Cause, Outcome, Signal, Stream
 from pytq.schema.views import WorkerSettings
 from pytq.worker.runners.process import Machine
@@ -225,7 +226,7 @@ async def test_containers_are_named_labelled_and_removed(
     await server.until(lambda: server.text(ref), 40)
     (name,) = docker.containers()
     labels = json.loads(docker.cli("inspect", name))[0]["Config"]["Labels"]
-    worker = server.hellos[0].identity
+    worker = root_of(server.hellos[0].identity)
     assert succeeded(await ended(server, ref))
     await server.until(lambda: server.reports, 10)
 

@@ -15,6 +15,7 @@ from private_docker import PrivateDocker
 from scripted import ScriptedServer, succeeded
 from worker_parts import end_keeper, keeper_of, leave, wait_for
 
+from pytq.schema.frames import root_of
 from pytq.schema.states import Cause, Outcome, Stream
 
 Start = Callable[..., "asyncio.Task[int]"]
@@ -165,7 +166,7 @@ async def test_strangers_containers_are_left_alone(
     first = start()
     assert succeeded(await ended(server, ref))
     await leave(first)
-    mine = f"--label=pytq.worker={server.hellos[0].identity}"
+    mine = f"--label=pytq.worker={root_of(server.hellos[0].identity)}"
     docker.cli("create", "--name=old", mine, "--label=pytq.task=999", "busybox:test", "true")
     docker.cli("create", "--name=other", "--label=pytq.worker=another", "busybox:test", "true")
     start()

@@ -71,7 +71,7 @@ class Worker:
     def forget(self) -> None:
         """Its disk is empty."""
         self.machine.log.clear()
-        for file in self.world.folder.glob(f"{self.name}.sqlite*"):
+        for file in self.world.folder.glob(f"{self.name}.*"):
             file.unlink()
 
     def sleep(self) -> None:

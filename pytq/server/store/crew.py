@@ -6,7 +6,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from pydantic_core import to_json
 
-from pytq.schema.frames import Hello, Ref
+from pytq.schema.frames import Hello, Ref, root_of
 from pytq.schema.problems import ConflictError, NotFoundError
 from pytq.schema.states import Phase
 from pytq.schema.views import WorkerUpdate
@@ -45,7 +45,7 @@ def greet(conn: sa.Connection, now: int, hello: Hello) -> tuple[AnyRow, bool, Ch
     )
     known = found.one_or_none()
     same = known is not None and known.identity == hello.identity
-    if known is not None and not same:
+    if known is not None and root_of(known.identity) != root_of(hello.identity):
         _refuse_impostor(conn, known)
     declared = {k: getattr(hello, k) for k in ("batch", "concurrency", "prefetch")}
     said = to_json(declared).decode()
