@@ -11,6 +11,7 @@ from pytq.schema.recruit import Recruit
 from pytq.schema.states import Signal
 from pytq.schema.tasks import Command
 from pytq.schema.views import BatchUpdate, BatchView, Cleaning, Kept, TaskUpdate, WorkerUpdate
+from pytq.transport import UnreachableError
 from pytq.tui.words import clean, plural, things
 
 T = TypeVar("T")
@@ -34,8 +35,13 @@ class Act:
     undo: "Act | None" = None
 
 
+_MAYBE: Final = "the server went away; look whether it was done once it is back"
+
+
 def told(error: PytqError) -> str:
     """A refusal as a sentence: what is wrong, and what to do."""
+    if isinstance(error, UnreachableError):
+        return "the server is away; nothing was changed" if error.unsent else _MAYBE
     text = str(error)
     if error.field and error.field not in text:
         text = f"{error.field}: {text}"
