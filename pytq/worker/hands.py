@@ -20,7 +20,7 @@ from pytq.worker.options import WorkerOptions
 from pytq.worker.outbox import SMALL_BYTES, Entry, Outbox
 from pytq.worker.output import Tail
 from pytq.worker.porter import Porter
-from pytq.worker.rooms import Room, Rooms
+from pytq.worker.rooms import Room, Rooms, size_of
 from pytq.worker.runners import process
 from pytq.worker.staging.disk import FULL, emptied, look
 from pytq.worker.verdicts import EXPLAINED
@@ -53,6 +53,7 @@ class Hands:
         self.containers: Containers
         self.lived_in: dict[Ref, Room] = {}
         self.tails: dict[Ref, list[Tail]] = {}
+        self.said: dict[Ref, int] = {}  # bytes of stderr before a later step began
         self.deadlines: dict[Ref, list[asyncio.TimerHandle]] = {}
         self.forgettable: list[str] = []
         self._events: list[Event] = []
@@ -165,6 +166,8 @@ class Hands:
                 room = self.lived_in[ref] = self.rooms.take()
             if action.step == 0:
                 self.watch(ref, room)
+            else:
+                self.said[ref] = size_of(room.stderr)
             if spec.steps[action.step].container is not None:
                 self.containers.start(ref, action.step, spec, room, share)
                 return
@@ -216,13 +219,13 @@ class Hands:
     def _tell_ended(self, action: moves.TellEnded) -> None:
         ref, verdict = action.ref, action.verdict
         entry = Entry(ref, verdict)
+        begun = 0 if action.steps == 1 else self.said.get(ref)
         room = self._close_books(ref)
         if room is not None:
             entry.sizes = room.sizes()
             tails = self.tails.pop(ref, None) or []
             if verdict.cause in EXPLAINED and tails:
-                said = last_words(tails[1].last(BYTES, entry.sizes[1]))
-                verdict.detail += f": {said}" if said else ""
+                verdict.detail += _last_words(tails[1], begun, entry.sizes[1])
             entry.tails = [t for t, size in zip(tails, entry.sizes, strict=False) if t.look(size)]
             if sum(entry.sizes) > SMALL_BYTES and entry.tails:
                 entry.room = room
@@ -251,6 +254,7 @@ class Hands:
     def _close_books(self, ref: Ref) -> Room | None:
         for timer in self.deadlines.pop(ref, ()):
             timer.cancel()
+        self.said.pop(ref, None)
         self.porter.leave(ref)
         return self.lived_in.pop(ref, None)
 
@@ -278,6 +282,14 @@ class Hands:
             self.rooms.free.append(future.result())
         else:
             log.warning("a room could not be cleaned and is left alone: %s", error)
+
+
+def _last_words(stderr: Tail, begun: int | None, size: int) -> str:
+    """What the step that failed said last; not what those before it did."""
+    if begun is None or size <= begun:
+        return ""  # nothing, or who knows since when: it was begun by the agent before
+    said = last_words(stderr.last(min(BYTES, size - begun), size))
+    return f": {said}" if said else ""
 
 
 def ref_of(name: str) -> Ref:

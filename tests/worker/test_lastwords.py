@@ -73,3 +73,14 @@ async def test_success_says_nothing(server: ScriptedServer, start: Start) -> Non
     start()
 
     assert (await server.end_of(ref)).detail == ""
+
+
+async def test_only_the_step_that_failed_is_heard(server: ScriptedServer, start: Start) -> None:
+    """What an earlier step wrote to stderr does not explain why a later one failed."""
+    steps = [{"command": "echo harmless >&2"}, {"command": "echo fatal >&2; exit 3"}]
+    silent = [{"command": "echo harmless >&2"}, {"command": "exit 3"}]
+    refs = [server.add(steps=each) for each in (steps, silent)]
+    start()
+
+    assert (await server.end_of(refs[0])).detail == "step 2 ended with exit code 3: fatal"
+    assert (await server.end_of(refs[1])).detail == "step 2 ended with exit code 3"
