@@ -71,6 +71,9 @@ class Nemesis:
         """Do harm until cancelled."""
         while True:
             await asyncio.sleep(self.chance.expovariate(1 / PAUSE_SECONDS))
+            for task in [task for task in self._tasks if task.done()]:
+                self._tasks.discard(task)
+                task.result()  # a fault that could not be made ends the soak
             what = self.chance.random()
             if what < 0.1:
                 self._begin("replies", self.replies_broken())
@@ -135,7 +138,8 @@ class Nemesis:
         """Somebody looks at the database with sqlite3, and holds its lock."""
 
         def lock() -> sqlite3.Connection:
-            [file] = self.fleet.data.glob("*.sqlite*[!lm-]") or self.fleet.data.glob("*.db")
+            file = self.fleet.data / "pytq.db"
+            assert file.exists()
             human = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
             human.execute("PRAGMA busy_timeout = 10000")
             with contextlib.suppress(sqlite3.OperationalError):
