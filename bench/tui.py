@@ -178,7 +178,14 @@ class Painting:
             paint(screen)
             self.look(screen)
 
+        update = Screen._on_timer_update
+
+        def updated(screen):
+            update(screen)
+            self.look(screen)
+
         Screen._compositor_refresh = painted
+        Screen._on_timer_update = updated  # a layout paints before it says that it is done
 
     def display(self, screen, renderable):
         """Make the bytes too, which a pilot's application does not."""

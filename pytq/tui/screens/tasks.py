@@ -65,6 +65,7 @@ class TasksPage(Tasking):
     TasksPage {
         #tabs { height: 1; margin: 0 1; }
         #preview { height: 4; margin: 0 1; }
+        #preview.blank { border: round $background; }
         &.-tall #preview { height: 6; }
     }
     """
@@ -187,7 +188,7 @@ class TasksPage(Tasking):
         row = self.lister.window.row(table.cursor)
         if row is not None:
             row = tasks.newer(row, self.at.store.watched.get(row.id))
-        preview.visible = row is not None
+        preview.set_class(row is None, "blank")  # to hide it would lay out the screen anew
         entitle(preview, "" if row is None else f"task {row.id}")
         preview.show(lambda width, height: panel.preview(row, width, height))
 
