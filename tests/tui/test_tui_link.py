@@ -7,7 +7,7 @@ from cockpits import looking
 from fake_server import FakeServer, serving
 
 from pytq.schema.views import Counts
-from pytq.tui.messages import LinkChanged
+from pytq.tui.messages import LinkChanged, Refused
 
 
 async def test_shows_what_the_server_tells(server: FakeServer) -> None:
@@ -46,6 +46,18 @@ async def test_a_lost_server_is_said_and_comes_back() -> None:
                 await person.unsees("server away")
                 await person.unsees("14,137")
             assert len(person.heard(LinkChanged)) >= 3
+
+
+async def test_an_act_while_the_server_is_away() -> None:
+    """A key that cannot reach the server says in a few words that nothing was changed."""
+    async with serving(worlds.make()) as server, looking(server) as person:
+        await person.press("3")
+        await person.sees("vm-01")
+        await server.close()
+        await person.sees("server away for")
+        await person.press("plus")
+        refused = await person.hears(Refused)
+        assert refused.sentence == "the server is away; nothing was changed"
 
 
 async def test_no_server_at_all() -> None:
