@@ -30,6 +30,7 @@ from botocore.exceptions import (
     EndpointConnectionError,
     HTTPClientError,
 )
+from botocore.utils import parse_timestamp
 from yarl import URL
 
 from pytq.fetch.engine import Item
@@ -192,6 +193,8 @@ class Account:
     async def _client(self, region: str | None) -> "S3Client":
         if self._session is None:
             core = AioSession()
+            answers = core.get_component("response_parser_factory")
+            answers.set_parser_defaults(timestamp_parser=_moment)
             self._session = aioboto3.Session(botocore_session=core)
             self._credentials = await core.get_credentials()
             self._bundle = core.get_config_variable("ca_bundle") or None  # or $AWS_CA_BUNDLE
@@ -215,6 +218,15 @@ class Account:
         return await self._stack.enter_async_context(
             session.client("s3", region_name=region, config=config)
         )
+
+
+def _moment(said: Any) -> datetime:
+    """A time as S3 writes it; botocore's own guess at it takes half the time of a listing."""
+    try:
+        return datetime.fromisoformat(str(said))
+    except ValueError:
+        found: datetime = parse_timestamp(said)
+        return found
 
 
 def _trusted(bundle: str) -> ssl.SSLContext:
