@@ -123,7 +123,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     return Installed(tmp_path_factory.mktemp("installed"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, *([signal.SIGTERM] if LONG else [])], ids=lambda number: number.name
+)
 def test_an_upgrade_under_running_tasks(
     begin: Callable[..., Any], installed: Installed, number: signal.Signals
 ) -> None:
