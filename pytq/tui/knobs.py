@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from pytq.schema import limits
 from pytq.schema.views import WorkerSettings, WorkerUpdate, WorkerView
+from pytq.tui.model import HERE
 
 GATHER_SECONDS: Final = 0.15
 
@@ -75,6 +76,8 @@ class Knobs:
         """How far a worker's settings have come."""
         if worker.name in self.wishes:
             return "wanted"
+        if worker.status not in HERE:
+            return "effective"  # nobody can tell; it will say so itself when it is back
         return "effective" if worker.applied >= worker.settings.version else "acknowledged"
 
 

@@ -3,7 +3,7 @@
 from typing import Final, NamedTuple
 
 from pytq.schema.recruit import JobStatus
-from pytq.schema.states import Outcome, Phase, TaskStatus, WorkerStatus
+from pytq.schema.states import Outcome, Phase, Signal, TaskStatus, WorkerStatus
 from pytq.schema.views import ExecutionView
 from pytq.tui.cells import Line, Span, Tone
 
@@ -60,12 +60,15 @@ JOB: Final[dict[JobStatus, Look]] = {
 }
 GOING: Final = Look("►", "going", "good")
 PAUSED: Final = Look("‖", "paused", "warn")
+ENDING: Final = Look("▽", "ending", "odd")
 
 
 def of_execution(execution: ExecutionView) -> Look:
-    """How an execution shows: its outcome once it has one, its phase until then."""
+    """How an execution shows: its outcome once it has one, until then its phase or how it ends."""
     if execution.outcome is not None:
         return OUTCOME[execution.outcome]
+    if execution.stop_wanted in (Signal.TERM, Signal.KILL):
+        return ENDING
     if execution.paused and execution.phase is Phase.RUNNING:
         return PAUSED
     return PHASE[execution.phase]

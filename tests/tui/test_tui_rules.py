@@ -7,10 +7,10 @@ import world as worlds
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytq.schema.states import Phase, TaskStatus, WorkerStatus
+from pytq.schema.states import Outcome, Phase, TaskStatus, WorkerStatus
 from pytq.schema.stream import Changes, Point
 from pytq.schema.views import Counts, WorkerSettings
-from pytq.tui import bars, rates, timeline
+from pytq.tui import bars, looks, rates, timeline
 from pytq.tui.alerts import alerts
 from pytq.tui.columns import Column, fit, gap
 from pytq.tui.filters import SORTS, FilterError, TaskQuery, matches, parse_tasks, write_tasks
@@ -374,3 +374,20 @@ def test_fleet_numbers(store: Store) -> None:
     assert fleet.hungry == ("vm-18", "vm-20")
     assert fleet.idle == ("vm-24",)
     assert WorkerStatus.OFFLINE in {worker.status for worker in store.workers.values()}
+
+
+def test_what_was_cancelled_and_still_runs_is_said_to_end() -> None:
+    """Until its worker has ended it, an execution that was cancelled shows so, not as running."""
+    one = worlds.execution(1, stop_wanted="term")
+    assert looks.of_execution(one).word == "ending"
+    assert looks.of_execution(worlds.execution(1)).word == "running"
+    assert looks.of_execution(one.model_copy(update={"outcome": Outcome.CANCELLED})).word == (
+        "cancelled"
+    )
+
+
+def test_knobs_of_a_worker_that_is_away_wait_for_nothing() -> None:
+    """What an offline worker applies is not known; no arrow says that it is slow to obey."""
+    away = worlds.worker(1, "w", status=WorkerStatus.OFFLINE, applied=0)
+    assert Knobs().stage(away) == "effective"
+    assert Knobs().stage(away.model_copy(update={"status": WorkerStatus.ONLINE})) == "acknowledged"

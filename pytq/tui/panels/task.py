@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from pytq.schema.states import Signal, TaskStatus
+from pytq.schema.states import TaskStatus
 from pytq.schema.tasks import Mount, Output, TaskSpec
 from pytq.schema.views import ExecutionView, Staging, TaskView
 from pytq.tui import looks, timeline, words
@@ -150,8 +150,6 @@ def _sized(spans: Sequence[Span], width: int) -> list[Span]:
 def _ending(one: ExecutionView) -> str:
     if one.outcome is not None and one.exit_code:
         return f", exit {one.exit_code}"
-    if one.stop_wanted in (Signal.TERM, Signal.KILL) and one.outcome is None:
-        return ", ending"
     return ""
 
 

@@ -36,7 +36,7 @@ def _facts(view: WorkerView, knobs: Knobs, at: Moment) -> list[Fact]:
     return [
         ("status", look(view).line),
         ("host", text(words.clean(view.hostname))),
-        ("machine", text(f"{view.cpus} CPUs, {words.size(view.memory)}")),
+        ("machine", text(f"{words.plural(view.cpus, 'CPU')}, {words.size(view.memory)}")),
         ("holds", text(said)),
         ("knobs", text(_knobs(knobs.settings(view)))),
         ("batch", text(words.clean(knobs.settings(view).batch))),
