@@ -75,12 +75,18 @@ async def show_problems(request: web.Request, handler: Handler) -> web.StreamRes
         return answer(error.as_problem(), error.retry_after)
     except web.HTTPException as error:
         return _from_aiohttp(request, error)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, ConnectionError) and _has_gone(request):
+            return web.Response(status=HTTPStatus.BAD_REQUEST)  # heard by nobody
         number = secrets.token_hex(4)
         log.exception("error %s in %s %s", number, request.method, request.rel_url.raw_path)
         if request.writer.output_size:
             raise  # a stream or the link is under way; HTTP has nothing more to say there
         return answer(_internal(number))
+
+
+def _has_gone(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
 
 
 def _from_aiohttp(request: web.Request, error: web.HTTPException) -> web.Response:
