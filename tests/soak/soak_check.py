@@ -179,8 +179,8 @@ class Checker:
         for file in files:
             text = file.read_text(errors="replace")
             for part in text.split("Traceback (most recent call last)")[1:]:
-                lines = [line for line in part.splitlines() if line and not line.startswith(" ")]
-                self.complain("a traceback in a log", f"{file.name}: {lines[0] if lines else part}")
+                lines = [line for line in part.splitlines()[1:] if not line.startswith(" ")]
+                self.complain("a traceback in a log", f"{file.name}: {(lines or [part])[0]}")
 
     def nothing_left(self) -> None:
         """No process, no journal entry, no file that belongs to nobody."""
