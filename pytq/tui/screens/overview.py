@@ -120,9 +120,6 @@ class OverviewPage(Page):
         elif (alert := self._alerts.get(str(message.key))) is not None:
             self.post_message(_where(alert))
 
-    def action_show_task(self, task: int) -> None:
-        """Open a task."""
-
 
 def _pane(table: Table, title: str) -> Table:
     entitle(table, title)
