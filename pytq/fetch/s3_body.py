@@ -1,5 +1,6 @@
 """A stretch of a file as the body of an HTTP request."""
 
+import asyncio
 import errno
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -52,6 +53,7 @@ class Body(Payload):
         self._content, self._place = content, place
         self._start, self._length = start, length
         self._threads, self._counted, self._beat = threads, counted, beat
+        self._transport: asyncio.Transport | None = None
         self._size = length
         self._autoclose = True
 
@@ -62,12 +64,18 @@ class Body(Payload):
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Send all of it."""
         self._counted.take_back()
+        self._transport = getattr(writer, "transport", None)
         async for content in self._stretches():
             for position in range(0, len(content), PIECE):
                 piece = content[position : position + PIECE]
                 await writer.write(piece)
                 self._counted.add(len(piece))
                 self._beat()
+
+    def abandon(self) -> None:
+        """Hang up; a polite end would wait until a stalled peer takes the rest."""
+        if self._transport is not None:
+            self._transport.abort()
 
     async def _stretches(self) -> AsyncIterator[memoryview]:
         if self._content is not None:

@@ -123,9 +123,9 @@ class Upload:
         if md5:
             headers["Content-MD5"] = base64.b64encode(bytes.fromhex(md5)).decode()
         counted = Counted(self.meter)
-        try:
-            async with alive(self.uri, self.web.options.stall) as beat:
-                body = Body(content, self.place, start, length, self.threads, counted, beat)
+        async with alive(self.uri, self.web.options.stall) as beat:
+            body = Body(content, self.place, start, length, self.threads, counted, beat)
+            try:
                 async with self.web.ask(
                     self.uri,
                     "PUT",
@@ -136,9 +136,10 @@ class Upload:
                     trust=self.bucket.trust,
                 ) as response:
                     return await self._accepted(response), md5
-        except BaseException:
-            counted.take_back()
-            raise
+            except BaseException:
+                body.abandon()
+                counted.take_back()
+                raise
 
     async def _accepted(self, response: ClientResponse) -> str:
         text = await beginning(response)
