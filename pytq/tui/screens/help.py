@@ -27,7 +27,9 @@ _SIGNS: Final[tuple[tuple[str, Mapping[Any, looks.Look]], ...]] = (
 class Help(Ask[None]):
     """The keys of one screen, of what has the focus, and of everywhere."""
 
+    # Nothing shines through: to mix that anew with every change below is what takes longest.
     LAYOUT: ClassVar[str] = """
+    Help { background: $background; }
     Help #box { width: 84; height: 90%; padding: 0 2; border-title-color: $foreground; }
     Help VerticalScroll { height: 1fr; }
     """
