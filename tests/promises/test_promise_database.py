@@ -123,6 +123,16 @@ async def test_who_has_lost_the_lock_stops(site: Open, pg: Cluster, database: st
     assert [task["id"] for task in one.get("/tasks")["items"]] == [before]
 
 
+def test_an_unknown_option_of_the_database_is_told(site: Open, database: str) -> None:
+    """What asyncpg does not know in the URI is named, in a sentence."""
+    one = site(f"{database}?frobnicate=yes", start=False)
+    done = one.run("server", "--port", str(one.port), "--data-dir", str(one.folder / "d"))
+
+    assert done.returncode == 1
+    assert b"frobnicate" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
 def test_a_human_locks_the_database(site: Open) -> None:
     """While somebody holds SQLite's lock submits wait, then hear 503; reading goes on."""
     one = site()

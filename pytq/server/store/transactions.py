@@ -91,7 +91,11 @@ class AsyncTransactions:
             raise
 
     async def close(self) -> None:
-        """Let go of the connection, and of the lock."""
+        """Let go of the lock, so that the next server need not wait, and of the connection."""
+        if self._connection is not None:
+            with contextlib.suppress(Exception):  # then the lock goes with the connection
+                async with self._connection.begin():
+                    await self._connection.execute(sa.select(sa.func.pg_advisory_unlock_all()))
         await self._disconnect()
         await self._engine.dispose()
 
