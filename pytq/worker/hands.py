@@ -52,6 +52,9 @@ class Hands:
         self.keeping: Keeping
         self.containers: Containers
         self.lived_in: dict[Ref, Room] = {}
+        # Rooms of those who have ended. Until that is written down, the next agent would look for
+        # their output in there, and clean up behind them: nobody else may live there yet.
+        self._leaving: list[tuple[Ref, Room, Outcome]] = []
         self.tails: dict[Ref, list[Tail]] = {}
         self.said: dict[Ref, int] = {}  # bytes of stderr before a later step began
         self.deadlines: dict[Ref, list[asyncio.TimerHandle]] = {}
@@ -88,12 +91,15 @@ class Hands:
         self.keeping.flush()
 
     def write_down(self) -> None:
-        """Make outcomes safe; then the keeper need not remember them."""
+        """Make outcomes safe; then the keeper need not remember them, and their rooms are free."""
         try:
             self.journal.commit()
         except sqlite3.Error as error:  # a full disk: the keeper remembers, and we try again
             log.error("the journal cannot be written: %s", error)  # noqa: TRY400 - a full disk needs no traceback
             return
+        leaving, self._leaving = self._leaving, []
+        for ref, room, outcome in leaving:
+            self._release(ref, room, outcome)
         if self.forgettable:
             self.keeping.send({"type": "forget", "ids": self.forgettable})
             self.containers.forget(self.forgettable)
@@ -232,7 +238,7 @@ class Hands:
             else:
                 for tail in entry.tails:
                     tail.keep()
-                self._release(ref, room, verdict.outcome)
+                self._leaving.append((ref, room, verdict.outcome))
         self.outbox.add(entry)
         self.journal.end(ref, entry.dump(), entry.room.path if entry.room else None)
         self._let_forget(ref, action.steps)
@@ -248,7 +254,7 @@ class Hands:
         else:
             self._let_forget(ref, action.steps)
         if room is not None:
-            self._release(ref, room, outcome)
+            self._leaving.append((ref, room, outcome))
         self.journal.drop(ref)
 
     def _close_books(self, ref: Ref) -> Room | None:

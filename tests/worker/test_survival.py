@@ -231,3 +231,31 @@ async def test_the_journal_of_another_boot(
     ended = await server.end_of(ref)
     assert ended.outcome is Outcome.LOST
     assert "restarted" in ended.detail
+
+
+async def test_a_room_is_given_on_only_when_its_last_life_is_written_down(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    """Until then the next agent would look for output in there, and clean up behind it.
+
+    Found by the soak: an output was cleaned away by an agent that took over both lives of a room.
+    """
+    options = WorkerOptions(
+        f"127.0.0.1:{server.port}", 1, work_dir=tmp_path / "w", kill_on_exit=True
+    )
+    options.home.mkdir()
+    agent = Agent(options)
+    task = asyncio.create_task(agent.run())
+    await server.until(lambda: server.reports)
+    agent.hands.write_down = lambda: None  # type: ignore[method-assign] # it never comes to that
+    rooms = []
+    for _ in range(2):
+        ref = server.add("echo $INPUT")
+        await server.hand_out()
+        await server.end_of(ref)
+        rooms.append(server.text(ref))
+
+    assert rooms[0] != rooms[1]
+    del agent.hands.write_down
+    agent.stopped.set()
+    await task
