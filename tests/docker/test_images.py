@@ -181,7 +181,7 @@ async def test_who_comes_while_a_pull_is_given_up_gets_one_of_their_own(
     await begun(mine)
     [pull] = mine._pulls.values()
     first.cancel()
-    while not pull.given_up:
+    while not pull.given_up:  # noqa: ASYNC110 - no event tells
         await asyncio.sleep(0)
 
     await mine.ensure(image, quiet)
