@@ -25,6 +25,7 @@ install: .venv/installed ## PYTQ in .venv, with exactly the versions of constrai
 
 test: .venv/tools        ## every test, with a real PostgreSQL of its own
 	scripts/system-packages
+	$(BIN)/python -m compileall -q pytq # the tests start hundreds of programs
 	$(BIN)/python -m pytest --numprocesses $(SIDE_BY_SIDE) --dist loadfile --reruns 2 --tb native $(ARGS)
 
 check: .venv/tools       ## format, lint, types, import contracts

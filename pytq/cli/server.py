@@ -26,7 +26,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--host", help="where to listen (default 127.0.0.1, this machine only)")
     parser.add_argument("--port", type=int, help="the port (default 5000; 0 takes any free one)")
     parser.add_argument("--data-dir", type=Path, help="where the embedded database lives")
-    parser.add_argument("--lease-seconds", type=float, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--lease-seconds",
+        type=float,
+        metavar="SECONDS",
+        help="how long a worker may be silent before its tasks run elsewhere (default 1800)",
+    )
     parser.add_argument("--log-level", help="DEBUG, INFO (default), WARNING or ERROR")
     parser.add_argument(
         "--tls-cert", type=Path, metavar="FILE", help="serve https with this certificate (PEM)"
