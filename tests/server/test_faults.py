@@ -5,10 +5,11 @@ import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import postgres
 import pytest
 from rig import Rig, task
 
-from pytq.schema.problems import StorageFullError
+from pytq.schema.problems import BusyError, StorageFullError
 from pytq.schema.queries import CountsFilter
 from pytq.server.store.database import Connection, Database
 
@@ -62,3 +63,12 @@ async def test_a_locked_database_is_waited_for(rig: Rig, path: Path) -> None:
     other.close()
 
     assert await asyncio.wait_for(waiting, 10) == [1]
+
+
+async def test_a_database_that_does_not_answer_is_told_at_the_start() -> None:
+    """A server that starts before its PostgreSQL says so, in a sentence."""
+    port = postgres.free_port()
+    with pytest.raises(BusyError, match=rf"cannot be opened: .*{port}") as refused:
+        await Database.open(f"postgresql://pytq@127.0.0.1:{port}/pytq")
+
+    assert "SQLALCHEMY_DATABASE_URI" in str(refused.value.cure)

@@ -70,8 +70,13 @@ class Database:
             await self._lock()
             await self._check_durability()
             await self._upgrade()
-        except BaseException:
+        except BaseException as error:
             await self.close()
+            if self.kind == "postgresql" and isinstance(error, DBAPIError | OSError):
+                raise BusyError(
+                    f"the database cannot be opened: {getattr(error, 'orig', None) or error}",
+                    cure="see that PostgreSQL runs, and that SQLALCHEMY_DATABASE_URI is right",
+                ) from error
             raise
         self._writer.start()
         return self
