@@ -21,7 +21,9 @@ class Terminal:
 
     def __init__(self, folder: Path, command: str, size: tuple[int, int] = (100, 30)) -> None:
         self._tmux = ["tmux", "-f", os.devnull, "-S", str(folder / "tmux")]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTQ_", "TMUX"))}
+        # COLUMNS and LINES would be believed rather than the terminal.
+        ours = ("PYTQ_", "TMUX", "COLUMNS", "LINES")
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
         subprocess.run(
             [
                 *(*self._tmux, "new-session", "-d", "-x", str(size[0]), "-y", str(size[1])),
