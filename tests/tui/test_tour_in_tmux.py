@@ -101,8 +101,7 @@ def _find_read_and_mend(screen: Terminal) -> None:
     screen.until("stderr: 1 line")
     screen.until("│ cat: haystack.txt: No such file or directory")
 
-    screen.press("e")
-    screen.until("Change task 8")
+    screen.ask("e", "Change task 8")
     screen.press("C-k")  # away with the line
     screen.types("echo found the needle")
     screen.until("echo found the needle")
@@ -116,16 +115,14 @@ def _recruit_move_and_drain(screen: Terminal) -> None:
     screen.press("2")
     row(screen, "second", "none!")
     _look_for(screen, "second")
-    screen.press("r")
-    screen.until("1 worker into second")
+    screen.ask("r", "1 worker into second")
     screen.press("C-r")
     screen.until("succeeded.*recruit 1")
 
     screen.press("3")
     _look_for(screen, "local")
     row(screen, r"local-\S+", "● online +second")
-    screen.press("b")
-    screen.until("Move worker local-.* to which batch")
+    screen.ask("b", "Move worker local-.* to which batch")
     screen.press("C-u")
     screen.types("default")
     screen.press("Enter")
