@@ -1,5 +1,6 @@
 """The tour: a day with `pytq up` in a real terminal, from the first task to the last key."""
 
+import os
 import re
 import socket
 from collections.abc import Iterator
@@ -57,6 +58,7 @@ def row(screen: Terminal, name: str, shows: str) -> re.Match[str]:
     return screen.until(rf"(?m)^[ ▌◆]*{name} .*{shows}")
 
 
+@pytest.mark.skipif("PYTQ_LONG" not in os.environ, reason="make soak walks the tour")
 def test_the_tour(screen: Terminal, address: str, tmp_path: Path) -> None:
     """Launch, tune, find what failed, mend it, recruit, move, drain, quit: all from the keys."""
     with Server(address) as server:
