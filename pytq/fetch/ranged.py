@@ -76,8 +76,7 @@ class Download:
 
     async def run(self) -> None:
         """Bring the file. Raises FetchError; what can be resumed then stays as a part."""
-        listed = self.wanted.listed
-        if listed is not None and listed.size is not None and listed.size <= SMALL:
+        if is_small(self.wanted):
             await self._bring_small()
             return
         landing = Landing(self.uri, self.place)
@@ -240,6 +239,12 @@ class Download:
             return await self.threads.run(work)
         except OSError as error:
             raise local_error(self.uri, error) from error
+
+
+def is_small(wanted: Wanted) -> bool:
+    """Whether a file comes in one go, as its listing says."""
+    listed = wanted.listed
+    return listed is not None and listed.size is not None and listed.size <= SMALL
 
 
 class _Writing:

@@ -15,13 +15,13 @@ from pathlib import Path
 from pytq.fetch import retry
 from pytq.fetch.engine import Item, Wanted
 from pytq.fetch.errors import FetchError, FetchFailure
-from pytq.fetch.ranged import Answer, Download
+from pytq.fetch.ranged import Answer, Download, is_small
 from pytq.fetch.s3_account import Account, Bucket, EmptyError, explained, failure, md5_of
 from pytq.fetch.s3_objects import Objects, exact
 from pytq.fetch.s3_upload import Upload
 from pytq.fetch.threads import Threads
 from pytq.fetch.transfer import Meter
-from pytq.fetch.web import Web, beginning, content_range
+from pytq.fetch.web import ERROR_BYTES, Web, beginning, content_range
 from pytq.schema.uris import Uri
 
 
@@ -38,9 +38,8 @@ class S3Engine:
     async def get(self, uri: Uri, place: Path, wanted: Wanted, meter: Meter) -> None:
         """Bring one object."""
         bucket = await self._account.bucket(uri)
-        source = _S3Source(
-            self._web, bucket, self._of(bucket), uri, opaque=uri.host in self._opaque
-        )
+        opaque, small = uri.host in self._opaque, is_small(wanted)
+        source = _S3Source(self._web, bucket, self._of(bucket), uri, opaque=opaque, small=small)
         try:
             await Download(uri, source, place, wanted, meter, self._threads).run()
         except FetchError as error:
@@ -100,10 +99,18 @@ class _S3Source:
     """One object."""
 
     def __init__(
-        self, web: Web, bucket: Bucket, objects: Objects, uri: Uri, *, opaque: bool
+        self,
+        web: Web,
+        bucket: Bucket,
+        objects: Objects,
+        uri: Uri,
+        *,
+        opaque: bool,
+        small: bool,
     ) -> None:
         self._web, self._bucket, self._objects, self._uri = web, bucket, objects, uri
         self._opaque = opaque
+        self._small = small and web.is_direct(bucket.base)
         self.streams = web.options.streams
 
     @asynccontextmanager
@@ -118,9 +125,24 @@ class _S3Source:
     def _asked(
         self, start: int, end: int | None, version: str | None
     ) -> AbstractAsyncContextManager[Answer]:
+        if self._small:
+            return self._by_wire()
         if exact(self._uri.path):
             return self._by_obstore(start, end, version)
         return self._by_hand(start, end, version)
+
+    @asynccontextmanager
+    async def _by_wire(self) -> AsyncIterator[Answer]:
+        """All of what is small."""
+        url, headers = await self._bucket.signed("GET", self._uri)
+        async with self._web.ask_small(
+            self._uri, "GET", url, headers=headers, trust=self._bucket.trust
+        ) as reply:
+            if reply.status != HTTPStatus.OK:
+                text = await reply.text(ERROR_BYTES)
+                raise failure(self._uri, reply.status, text, reply.headers)
+            tag = reply.headers.get("ETag")
+            yield Answer(reply.pieces(), 0, reply.length, reply.length, tag, md5_of(tag))
 
     @asynccontextmanager
     async def _by_obstore(

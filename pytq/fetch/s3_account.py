@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -22,8 +22,6 @@ import aiohttp
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from botocore import UNSIGNED
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -36,6 +34,7 @@ from yarl import URL
 from pytq.fetch.engine import Item
 from pytq.fetch.errors import FetchError, FetchFailure
 from pytq.fetch.options import FetchOptions
+from pytq.fetch.s3_sign import Signer
 from pytq.fetch.transfer import Entry
 from pytq.fetch.web import retry_after
 from pytq.schema.uris import Uri
@@ -73,19 +72,6 @@ _CURES: Final = {
 }
 
 
-class _Signer(S3SigV4Auth):
-    """botocore's signature, over a digest of the body that we have made ourselves."""
-
-    def __init__(self, credentials: Any, region: str, digest: str) -> None:
-        super().__init__(credentials, "s3", region)
-        self._digest = digest
-
-    def payload(self, request: AWSRequest) -> str:
-        """The digest; botocore would read the whole body here."""
-        del request
-        return self._digest
-
-
 @dataclass(frozen=True, slots=True)
 class Bucket:
     """A bucket: where it is, and how to sign what is asked of it."""
@@ -93,6 +79,7 @@ class Bucket:
     name: str
     base: str  # the URL that a key is appended to
     region: str
+    signer: Signer
     client: "S3Client"
     credentials: Any  # botocore's, which renew themselves; None: anonymous
     authorities: str | None = None  # a file: who vouches for the endpoint, if not the usual ones
@@ -107,18 +94,22 @@ class Bucket:
             raise FetchError(ascii(str(uri)), reason, FetchFailure.UNSAFE) from error
 
     async def signed(
-        self, method: str, uri: Uri, query: str = "", digest: str = UNSIGNED_BODY
+        self,
+        method: str,
+        uri: Uri,
+        query: str = "",
+        digest: str = UNSIGNED_BODY,
+        headers: Mapping[str, str] | None = None,
     ) -> tuple[URL, dict[str, str]]:
         """The URL to ask for, and the headers that prove who asks; good for 15 minutes.
 
-        `digest`: the SHA-256 of the body, which the store then checks.
+        `digest`: the SHA-256 of the body, which the store then checks. `headers` are signed, too.
         """
-        url = self.url(uri, query)
-        request = AWSRequest(method, url)
-        if self.credentials is not None:
-            frozen = await self.credentials.get_frozen_credentials()
-            _Signer(frozen, self.region, digest).add_auth(request)
-        return URL(url, encoded=True), dict(request.headers.items())
+        url, more = URL(self.url(uri, query), encoded=True), headers or {}
+        if self.credentials is None:
+            return url, {**more, "Host": url.host_port_subcomponent or ""}
+        keys = await self.credentials.get_frozen_credentials()
+        return url, self.signer.sign(keys, method, url, more, digest, datetime.now(UTC))
 
     async def list_page(self, uri: Uri, token: str) -> "ListObjectsV2OutputTypeDef":
         """One page of a prefix's objects."""
@@ -188,7 +179,8 @@ class Account:
         known = region if region and region != "aws-global" else DEFAULT_REGION
         bundle = self._bundle
         trust = None if bundle is None else _trusted(bundle)
-        return Bucket(name, base, known, client, self._credentials, bundle, trust)
+        signer = Signer(known)
+        return Bucket(name, base, known, signer, client, self._credentials, bundle, trust)
 
     async def _client(self, region: str | None) -> "S3Client":
         if self._session is None:
