@@ -43,6 +43,9 @@ _BROKEN: Final = BusyError(
 )
 
 
+_SILENT: Final = "the database does not answer just now"
+
+
 class Database:
     """One open database, held by this server alone."""
 
@@ -103,9 +106,11 @@ class Database:
         try:
             async with self._reading.connect() as connection:
                 return await connection.run_sync(look)
+        except sa.exc.TimeoutError as error:  # all connections wait for an answer
+            raise BusyError(_SILENT) from error
         except (DBAPIError, OSError) as error:
             if is_passing(error):
-                raise BusyError("the database does not answer just now") from error
+                raise BusyError(_SILENT) from error
             raise
 
     def _lose(self, why: PytqError) -> None:

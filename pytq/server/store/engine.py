@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import socket
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
@@ -51,6 +52,15 @@ _KEEPALIVE: Final = {
     "tcp_keepalives_count": "3",
 }
 
+# We should notice sooner: whoever waits for an answer that was cut off would wait for ever.
+_OUR_KEEPALIVE: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 15_000),  # milliseconds
+)
+
 # asyncpg's words for a connection that is gone, or that went while something was being said.
 _GONE: Final = frozenset({"InterfaceError", "InternalClientError"})
 
@@ -85,17 +95,27 @@ def read_uri(uri: str) -> URL:
 
 def open_postgres(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
     """One engine to write with (a single connection), one to read beside it."""
-    arguments: dict[str, Any] = {
-        "pool_pre_ping": True,
-        "connect_args": {"timeout": 10, "server_settings": {"application_name": "pytq"}},
-    }
-    settings = {"application_name": "pytq", **_KEEPALIVE, **dict.fromkeys(_PLANS_OFF, "off")}
-    by_index = {**arguments, "connect_args": {"timeout": 10, "server_settings": settings}}
-    writer = create_async_engine(url, pool_size=1, max_overflow=0, **by_index)
-    reader = create_async_engine(
-        url, pool_size=4, max_overflow=4, isolation_level="AUTOCOMMIT", **arguments
-    )
+    # Whoever locks a table holds up nobody for longer than one who locks SQLite would.
+    common = {"application_name": "pytq", "lock_timeout": f"{BUSY_SECONDS:.0f}s"}
+    by_index = common | _KEEPALIVE | dict.fromkeys(_PLANS_OFF, "off")
+    writer = _postgres(url, by_index, pool_size=1, max_overflow=0)
+    reader = _postgres(url, common, pool_size=4, max_overflow=4, isolation_level="AUTOCOMMIT")
     return writer, reader
+
+
+def _postgres(url: URL, settings: dict[str, str], **more: Any) -> AsyncEngine:
+    arguments = {"timeout": 10, "server_settings": settings}
+    engine = create_async_engine(url, pool_pre_ping=True, connect_args=arguments, **more)
+    sa.event.listen(engine.sync_engine, "connect", _keep_alive)
+    return engine
+
+
+def _keep_alive(connection: DBAPIConnection, _record: object) -> None:
+    transport = connection.driver_connection._transport  # noqa: SLF001 - asyncpg has no other way
+    line = transport.get_extra_info("socket")
+    if line.family != socket.AF_UNIX:
+        for option in _OUR_KEEPALIVE:
+            line.setsockopt(*option)
 
 
 def open_sqlite(url: URL) -> tuple[sa.Engine, AsyncEngine]:

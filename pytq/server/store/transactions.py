@@ -20,7 +20,16 @@ from pytq.server.store.writer import Verb
 
 # Any number will do, as long as every PYTQ server asks for the same one.
 _ADVISORY_LOCK: Final = 0x50595451
-_TAKEN_SECONDS: Final = 10.0  # our own lost connection may hold the lock for a moment still
+_TAKEN_SECONDS: Final = 10.0  # a server that is being stopped may hold the lock for a moment still
+
+# A session: pids come again, but not with the same start.
+_WHO: Final = sa.text(
+    "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+)
+_END: Final = sa.text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE pid = :pid AND backend_start = :backend_start"
+)
 
 
 def _run_all(connection: sa.Connection, verbs: Sequence[Verb[Any]]) -> list[Any]:
@@ -75,6 +84,7 @@ class AsyncTransactions:
         self._engine = engine
         self._taken = taken
         self._taken_since = 0.0
+        self._session: dict[str, Any] = {}  # the last that had the lock
         self._connection: AsyncConnection | None = None
 
     async def run(self, verbs: Sequence[Verb[Any]]) -> list[Any]:
@@ -103,8 +113,7 @@ class AsyncTransactions:
         connection = await self._engine.connect()
         try:
             async with connection.begin():
-                ask = sa.select(sa.func.pg_try_advisory_lock(_ADVISORY_LOCK))
-                got = (await connection.execute(ask)).scalar_one()
+                got = await self._take_lock(connection)
         except BaseException:
             await connection.close()
             raise
@@ -116,6 +125,16 @@ class AsyncTransactions:
         if time.monotonic() - self._taken_since >= _TAKEN_SECONDS:
             self._taken()
         raise NotOursError
+
+    async def _take_lock(self, connection: AsyncConnection) -> bool:
+        """Whether we have it now. A session of ours that was cut off and has it still is ended."""
+        ask = sa.select(sa.func.pg_try_advisory_lock(_ADVISORY_LOCK))
+        got = bool((await connection.execute(ask)).scalar_one())
+        if got:
+            self._session = dict((await connection.execute(_WHO)).mappings().one())
+        elif self._session:
+            await connection.execute(_END, self._session)
+        return got
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

@@ -122,6 +122,8 @@ class Writer:
         error on, so that a thousand callers behind a database that is away do not wait in turn.
         """
         passing = is_passing(error) and self._refusal is None
+        if not passing:
+            self._troubled_since = 0.0  # the database has answered
         if passing and (pause := self._pause()):
             await asyncio.sleep(pause)
             await self._commit(jobs)
