@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -76,7 +77,7 @@ def cluster() -> Iterator[str]:
         _wait(port, server, folder / "log")
         yield f"postgresql://pytq@127.0.0.1:{port}"
     finally:
-        server.terminate()
+        server.send_signal(signal.SIGINT)  # SIGTERM would wait for whoever forgot to say goodbye
         server.wait(30)
         log.close()
         shutil.rmtree(folder, ignore_errors=True)
