@@ -2,8 +2,6 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from pytq.fetch.options import FetchOptions
 
@@ -17,9 +15,24 @@ class Bounds:
             lambda: asyncio.Semaphore(options.per_host)
         )
 
-    @asynccontextmanager
-    async def slot(self, host: str) -> AsyncIterator[None]:
+    def slot(self, host: str) -> "_Slot":
         """Wait for a slot, and hold it."""
+        return _Slot(self._hosts[host], self._all)
+
+
+class _Slot:
+    def __init__(self, host: asyncio.Semaphore, everything: asyncio.Semaphore) -> None:
+        self._host, self._all = host, everything
+
+    async def __aenter__(self) -> None:
         # The host's first: who waits for a slow host must not keep the others from theirs.
-        async with self._hosts[host], self._all:
-            yield
+        await self._host.acquire()
+        try:
+            await self._all.acquire()
+        except BaseException:
+            self._host.release()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._all.release()
+        self._host.release()

@@ -50,14 +50,35 @@ class Landing:
 
     @classmethod
     def whole(cls, uri: object, place: Path, content: bytes) -> None:
-        """Land a small file at once: a folder may have a million of these."""
+        """Land a small file at once: a folder may have a million of these, so each call counts."""
         landing = cls(uri, place)
         try:
-            landing.open(resume=False)
+            fresh = landing.create()
+            if not fresh:
+                landing.open(resume=False)
             landing.write(0, content)
-            landing.settle()
+            if fresh:
+                landing.path.rename(place)
+                landing.close()
+            else:
+                landing.settle()
         finally:
             landing.discard()
+
+    def create(self) -> bool:
+        """Open the part, if nobody has been here; then it is empty, ours, and has no journal."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            fd = os.open(self.path, flags, 0o666)
+        except (FileExistsError, FileNotFoundError):
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # another process opened it between our calls
+            os.close(fd)
+            return False
+        self._fd = fd
+        return True
 
     def begin(self, version: str | None, size: int | None) -> None:
         """Say what the source is; what came from another version is forgotten."""
@@ -130,16 +151,16 @@ class Landing:
         if not self._is_ours():
             reason = f"somebody else has replaced {self.path} meanwhile"
             raise FetchError(self._uri, reason, FetchFailure.LOCAL)
+        self._forget_journal()  # at first: it must not outlive the part
         self.path.replace(self._place)
-        self._forget_journal()
         self.close()
 
     def discard(self) -> None:
         """Remove the part: nothing of it is of use to a later try."""
         if self._fd >= 0:
+            self._forget_journal()
             if self._is_ours():
                 self.path.unlink(missing_ok=True)
-            self._forget_journal()
         self.close()
 
     def leave(self) -> None:

@@ -11,17 +11,21 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
+from typing import Final
+
+from yarl import URL
 
 from pytq.fetch import retry
 from pytq.fetch.engine import Item, Wanted
 from pytq.fetch.errors import FetchError, FetchFailure
-from pytq.fetch.ranged import Answer, Download, is_small
+from pytq.fetch.ranged import Answer, Download, Source, is_small
 from pytq.fetch.s3_account import Account, Bucket, EmptyError, explained, failure, md5_of
 from pytq.fetch.s3_objects import Objects, exact
 from pytq.fetch.s3_upload import Upload
 from pytq.fetch.threads import Threads
 from pytq.fetch.transfer import Meter
-from pytq.fetch.web import ERROR_BYTES, Web, beginning, content_range
+from pytq.fetch.web import Web, beginning, content_range
+from pytq.fetch.wire import Origin
 from pytq.schema.uris import Uri
 
 
@@ -33,13 +37,18 @@ class S3Engine:
         self._threads = threads
         self._account = Account(web.options)
         self._objects: dict[str, Objects] = {}
+        self._origins: dict[str, Origin | None] = {}
         self._opaque: set[str] = set()  # buckets whose ETags are not made of MD5s
 
     async def get(self, uri: Uri, place: Path, wanted: Wanted, meter: Meter) -> None:
         """Bring one object."""
         bucket = await self._account.bucket(uri)
-        opaque, small = uri.host in self._opaque, is_small(wanted)
-        source = _S3Source(self._web, bucket, self._of(bucket), uri, opaque=opaque, small=small)
+        opaque, origin = uri.host in self._opaque, self._origin_of(bucket)
+        source: Source
+        if origin is not None and is_small(wanted):
+            source = _SmallSource(self._web, bucket, origin, uri, opaque=opaque)
+        else:
+            source = _S3Source(self._web, bucket, self._of(bucket), uri, opaque=opaque)
         try:
             await Download(uri, source, place, wanted, meter, self._threads).run()
         except FetchError as error:
@@ -50,12 +59,18 @@ class S3Engine:
     async def put(self, place: Path, uri: Uri, tag: str, meter: Meter) -> None:  # noqa: ARG002 - an upload shows only when it is complete, so it needs no name of its own
         """Take one file there; back when the store has it, with the right checksum."""
         bucket = await self._account.bucket(uri)
-        await Upload(self._web, bucket, uri, place, self._threads, meter).run()
+        origin = self._origin_of(bucket)
+        await Upload(self._web, bucket, origin, uri, place, self._threads, meter).run()
 
     def _of(self, bucket: Bucket) -> Objects:
         if bucket.name not in self._objects:
             self._objects[bucket.name] = Objects(bucket, self._web.options)
         return self._objects[bucket.name]
+
+    def _origin_of(self, bucket: Bucket) -> Origin | None:
+        if bucket.name not in self._origins:
+            self._origins[bucket.name] = self._web.direct(URL(bucket.base), bucket.trust)
+        return self._origins[bucket.name]
 
     async def walk(self, uri: Uri) -> AsyncIterator[Item]:
         """Every object below a prefix; markers of empty folders are left out."""
@@ -99,18 +114,10 @@ class _S3Source:
     """One object."""
 
     def __init__(
-        self,
-        web: Web,
-        bucket: Bucket,
-        objects: Objects,
-        uri: Uri,
-        *,
-        opaque: bool,
-        small: bool,
+        self, web: Web, bucket: Bucket, objects: Objects, uri: Uri, *, opaque: bool
     ) -> None:
         self._web, self._bucket, self._objects, self._uri = web, bucket, objects, uri
         self._opaque = opaque
-        self._small = small and web.is_direct(bucket.base)
         self.streams = web.options.streams
 
     @asynccontextmanager
@@ -125,24 +132,9 @@ class _S3Source:
     def _asked(
         self, start: int, end: int | None, version: str | None
     ) -> AbstractAsyncContextManager[Answer]:
-        if self._small:
-            return self._by_wire()
         if exact(self._uri.path):
             return self._by_obstore(start, end, version)
         return self._by_hand(start, end, version)
-
-    @asynccontextmanager
-    async def _by_wire(self) -> AsyncIterator[Answer]:
-        """All of what is small."""
-        url, headers = await self._bucket.signed("GET", self._uri)
-        async with self._web.ask_small(
-            self._uri, "GET", url, headers=headers, trust=self._bucket.trust
-        ) as reply:
-            if reply.status != HTTPStatus.OK:
-                text = await reply.text(ERROR_BYTES)
-                raise failure(self._uri, reply.status, text, reply.headers)
-            tag = reply.headers.get("ETag")
-            yield Answer(reply.pieces(), 0, reply.length, reply.length, tag, md5_of(tag))
 
     @asynccontextmanager
     async def _by_obstore(
@@ -157,7 +149,8 @@ class _S3Source:
         self, start: int, end: int | None, version: str | None
     ) -> AsyncIterator[Answer]:
         """Keys that obstore would change."""
-        url, headers = await self._bucket.signed("GET", self._uri)
+        target, headers = await self._bucket.signed("GET", self._uri)
+        url = self._bucket.url(target)
         if start or end is not None:
             headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
         if version is not None:
@@ -174,6 +167,31 @@ class _S3Source:
             tag = response.headers.get("ETag")
             body = response.content.iter_any()
             yield Answer(body, begin, stop, size, tag, md5_of(tag))
+
+
+class _SmallSource:
+    """One object that comes in one go."""
+
+    streams: Final = 1
+
+    def __init__(self, web: Web, bucket: Bucket, origin: Origin, uri: Uri, *, opaque: bool) -> None:
+        self._web, self._bucket, self._origin, self._uri = web, bucket, origin, uri
+        self._opaque = opaque
+
+    @asynccontextmanager
+    async def open(self, start: int, end: int | None, version: str | None) -> AsyncIterator[Answer]:  # noqa: ARG002 - all of it, always
+        """Fetch all of it."""
+        target, headers = await self._bucket.signed("GET", self._uri)
+        reply = await self._web.ask_small(self._uri, self._origin, "GET", target, headers)
+        if reply.status != HTTPStatus.OK:
+            raise failure(self._uri, reply.status, reply.text, reply.headers)
+        size, tag = len(reply.body), reply.headers.get("ETag")
+        known = None if self._opaque else md5_of(tag)
+        yield Answer(_whole(reply.body), 0, size, size, tag, known)
+
+
+async def _whole(content: bytes) -> AsyncIterator[bytes]:
+    yield content
 
 
 async def _nothing() -> AsyncIterator[bytes]:

@@ -78,6 +78,8 @@ class Bucket:
 
     name: str
     base: str  # the URL that a key is appended to
+    host: str  # of it, with its port if that is unusual
+    path: str  # of it
     region: str
     signer: Signer
     client: "S3Client"
@@ -85,10 +87,10 @@ class Bucket:
     authorities: str | None = None  # a file: who vouches for the endpoint, if not the usual ones
     trust: ssl.SSLContext | None = None  # the same, read
 
-    def url(self, uri: Uri, query: str = "") -> str:
-        """The URL of an object, its key quoted as S3 wants it."""
+    def target(self, uri: Uri, query: str = "") -> str:
+        """The path and query of an object, its key quoted as S3 wants it."""
         try:
-            return f"{self.base}{quote(uri.path, safe='/~')}{query}"
+            return f"{self.path}{quote(uri.path, safe='/~')}{query}"
         except UnicodeEncodeError as error:
             reason = "its name is not UTF-8, which S3 demands; rename it"
             raise FetchError(ascii(str(uri)), reason, FetchFailure.UNSAFE) from error
@@ -100,16 +102,20 @@ class Bucket:
         query: str = "",
         digest: str = UNSIGNED_BODY,
         headers: Mapping[str, str] | None = None,
-    ) -> tuple[URL, dict[str, str]]:
-        """The URL to ask for, and the headers that prove who asks; good for 15 minutes.
+    ) -> tuple[str, dict[str, str]]:
+        """The path and query to ask for, and the headers that prove who asks, for 15 minutes.
 
         `digest`: the SHA-256 of the body, which the store then checks. `headers` are signed, too.
         """
-        url, more = URL(self.url(uri, query), encoded=True), headers or {}
+        target, known = self.target(uri, query), {**(headers or {}), "Host": self.host}
         if self.credentials is None:
-            return url, {**more, "Host": url.host_port_subcomponent or ""}
+            return target, known
         keys = await self.credentials.get_frozen_credentials()
-        return url, self.signer.sign(keys, method, url, more, digest, datetime.now(UTC))
+        return target, self.signer.sign(keys, method, target, known, digest, datetime.now(UTC))
+
+    def url(self, target: str) -> URL:
+        """The URL of a path and query that are signed."""
+        return URL(f"{self.base.removesuffix(self.path)}{target}", encoded=True)
 
     async def list_page(self, uri: Uri, token: str) -> "ListObjectsV2OutputTypeDef":
         """One page of a prefix's objects."""
@@ -179,8 +185,19 @@ class Account:
         known = region if region and region != "aws-global" else DEFAULT_REGION
         bundle = self._bundle
         trust = None if bundle is None else _trusted(bundle)
-        signer = Signer(known)
-        return Bucket(name, base, known, signer, client, self._credentials, bundle, trust)
+        url = URL(base, encoded=True)
+        return Bucket(
+            name=name,
+            base=base,
+            host=url.host_port_subcomponent or "",
+            path=url.raw_path,
+            region=known,
+            signer=Signer(known),
+            client=client,
+            credentials=self._credentials,
+            authorities=bundle,
+            trust=trust,
+        )
 
     async def _client(self, region: str | None) -> "S3Client":
         if self._session is None:

@@ -9,8 +9,6 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Final, Protocol
 
-from yarl import URL
-
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
 
 
@@ -42,26 +40,27 @@ class Signer:
         self,
         keys: Keys,
         method: str,
-        url: URL,
+        target: str,
         headers: Mapping[str, str],
         digest: str,
         now: datetime,
     ) -> dict[str, str]:
         """The headers to send: those given, which are signed too, and what proves who asks.
 
-        `digest`: the SHA-256 of the body, or that it is not signed. `now` is in UTC.
+        `target`: path and query, quoted. `headers` have a Host. `digest`: the
+        SHA-256 of the body, or that it is not signed. `now` is in UTC.
         """
         time = f"{now:%Y%m%dT%H%M%SZ}"
         scope = f"{time[:8]}/{self._region}/s3/aws4_request"
-        sent = {**headers, "Host": url.host_port_subcomponent or ""}
-        sent |= {"X-Amz-Date": time, "X-Amz-Content-SHA256": digest}
+        sent = {**headers, "X-Amz-Date": time, "X-Amz-Content-SHA256": digest}
         if keys.token:
             sent["X-Amz-Security-Token"] = keys.token
         lines = sorted((name.lower(), " ".join(value.split())) for name, value in sent.items())
         names = ";".join(name for name, _ in lines)
-        query = "&".join(sorted(url.raw_query_string.split("&")))
+        path, _, query = target.partition("?")
+        query = "&".join(sorted(query.split("&")))
         fields = [f"{name}:{value}" for name, value in lines]
-        canonical = "\n".join([method, url.raw_path, query, *fields, "", names, digest])
+        canonical = "\n".join([method, path, query, *fields, "", names, digest])
         text = f"{ALGORITHM}\n{time}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
         proof = _mac(self._key_of(keys.secret_key, time[:8]), text).hex()
         who = f"Credential={keys.access_key}/{scope}"

@@ -7,6 +7,7 @@ object's ETag is compared with its MD5 besides, and one in parts is looked at ag
 import asyncio
 import base64
 import hashlib
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,14 +22,13 @@ from aiohttp import ClientResponse
 from pytq.fetch import retry
 from pytq.fetch.errors import FetchError, FetchFailure, local_error
 from pytq.fetch.folders import first_of
-from pytq.fetch.parts import stretch
 from pytq.fetch.s3_account import Bucket, Facts, explained, failure, md5_of
 from pytq.fetch.s3_body import READ, Body, Counted
 from pytq.fetch.threads import Threads, ended, surely
 from pytq.fetch.transfer import Meter
 from pytq.fetch.verify import check_size, check_sum, feed, new_hash
-from pytq.fetch.web import ERROR_BYTES, Web, alive, beginning
-from pytq.fetch.wire import BODY_BYTES
+from pytq.fetch.web import Web, alive, beginning
+from pytq.fetch.wire import BODY_BYTES, Origin
 from pytq.schema.uris import Uri
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Upload:
 
     web: Web
     bucket: Bucket
+    origin: Origin | None  # where small requests may go
     uri: Uri
     place: Path
     threads: Threads
@@ -56,14 +57,14 @@ class Upload:
     async def run(self) -> None:
         """Send the file, and see that the store has what was sent."""
         size = self.meter.total
-        if size <= BODY_BYTES and self.web.is_direct(self.bucket.base):
-            await self._send_small(size)
+        if size <= BODY_BYTES and self.origin is not None:
+            await self._send_small(size, self.origin)
         elif size <= PART:
             await self._check_tag(*await self._send(0, size, ""))
         else:
             await self._in_parts(size)
 
-    async def _send_small(self, size: int) -> None:
+    async def _send_small(self, size: int, origin: Origin) -> None:
         """One visit to the disk, one request: a folder may have a million of these.
 
         The MD5, which is signed, vouches for the body in one pass of one hash.
@@ -73,13 +74,10 @@ class Upload:
             reason = f"{self.place} became shorter while it was sent"
             raise FetchError(self.uri, reason, FetchFailure.CHANGED)
         more = {"Content-MD5": base64.b64encode(bytes.fromhex(md5)).decode()}
-        url, headers = await self.bucket.signed("PUT", self.uri, headers=more)
-        async with self.web.ask_small(
-            self.uri, "PUT", url, headers=headers, body=content, trust=self.bucket.trust
-        ) as reply:
-            text = await reply.text(ERROR_BYTES)
+        target, headers = await self.bucket.signed("PUT", self.uri, headers=more)
+        reply = await self.web.ask_small(self.uri, origin, "PUT", target, headers, content)
         if reply.status != HTTPStatus.OK:
-            raise failure(self.uri, reply.status, text, reply.headers)
+            raise failure(self.uri, reply.status, reply.text, reply.headers)
         self.meter.add(size)
         await self._check_tag(reply.headers.get("ETag"), md5)
 
@@ -143,7 +141,7 @@ class Upload:
     async def _send(self, start: int, length: int, query: str) -> tuple[str, str]:
         """Send one stretch of the file as one request; its ETag, and its MD5 where it is known."""
         digest, md5, content = await self._disk(partial(self._hash, start, length, whole=not query))
-        url, headers = await self.bucket.signed("PUT", self.uri, query, digest)
+        target, headers = await self.bucket.signed("PUT", self.uri, query, digest)
         headers["Content-Length"] = str(length)
         if md5:
             headers["Content-MD5"] = base64.b64encode(bytes.fromhex(md5)).decode()
@@ -154,7 +152,7 @@ class Upload:
                 async with self.web.ask(
                     self.uri,
                     "PUT",
-                    url,
+                    self.bucket.url(target),
                     headers=headers,
                     data=body,
                     redirects=False,
@@ -235,7 +233,11 @@ class Upload:
 
 def _read(place: Path, size: int) -> tuple[bytes, str]:
     """A small file, and its MD5."""
-    content = stretch(place, 0, size)
+    file = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        content = os.pread(file, size, 0)
+    finally:
+        os.close(file)
     return content, hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from types import TracebackType
 from typing import Any, Final
 from urllib.request import getproxies, proxy_bypass
 
@@ -18,7 +19,7 @@ from pytq import __version__
 from pytq.fetch.bounds import Bounds
 from pytq.fetch.errors import FetchError, FetchFailure
 from pytq.fetch.options import FetchOptions
-from pytq.fetch.wire import Reply, Wire
+from pytq.fetch.wire import Origin, Reply, Wire
 
 READ_BUFFER: Final = 256 * 1024
 REDIRECTS: Final = 10
@@ -102,6 +103,7 @@ class Web:
         self._bounds = bounds
         self._session: aiohttp.ClientSession | None = None
         self._wire = Wire(options)
+        self._usual: ssl.SSLContext | None = None
         self._proxies = getproxies()
 
     def slot(self, url: str) -> AbstractAsyncContextManager[None]:
@@ -139,26 +141,28 @@ class Web:
                 ) as response:
                     yield response
 
-    def is_direct(self, url: str) -> bool:
-        """Whether no proxy is in between, so that `ask_small` may be used."""
-        return self._proxy(URL(url)) is None
+    def direct(self, url: URL, trust: ssl.SSLContext | None) -> Origin | None:
+        """Where `ask_small` gets to a URL, if there is no proxy in between."""
+        if self._proxy(url) is not None or url.host is None or url.port is None:
+            return None
+        if url.scheme == "https" and trust is None:
+            trust = self._usual = self._usual or ssl.create_default_context()
+        safe = trust if url.scheme == "https" else None
+        return Origin(url.authority, url.host, url.port, safe)
 
-    @asynccontextmanager
     async def ask_small(
         self,
         uri: object,
+        origin: Origin,
         method: str,
-        url: URL,
-        *,
+        target: str,
         headers: Mapping[str, str],
         body: bytes = b"",
-        trust: ssl.SSLContext | None = None,
-    ) -> AsyncIterator[Reply]:
-        """The same for a small body that is there already: quicker, and without redirects."""
-        async with self._bounds.slot(url.authority), alive(uri, self.options.stall) as beat:
+    ) -> Reply:
+        """The same for what is small both ways: quicker, and without redirects."""
+        async with self._bounds.slot(origin.name), alive(uri, self.options.stall) as beat:
             everything = {**HEADERS, **headers}
-            async with self._wire.ask(uri, method, url, everything, body, trust, beat) as reply:
-                yield reply
+            return await self._wire.ask(uri, origin, method, target, everything, body, beat)
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -245,15 +249,32 @@ def content_range(headers: Mapping[str, str]) -> tuple[int, int, int | None] | N
     return int(found[1]), int(found[2]) + 1, None if found[3] == "*" else int(found[3])
 
 
-@asynccontextmanager
-async def alive(uri: object, stall: float) -> AsyncIterator[Callable[[], None]]:
-    """End what is inside when it has not called the given function for `stall` seconds."""
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(stall) as watch:
-            yield lambda: watch.reschedule(loop.time() + stall)
-    except TimeoutError as error:
-        raise FetchError(uri, f"no byte for {stall:g} s", FetchFailure.STALLED) from error
+class alive:  # noqa: N801 - read as a word: `async with alive(...)`
+    """Ends what is inside when it has not called the given function for `stall` seconds."""
+
+    def __init__(self, uri: object, stall: float) -> None:
+        self._uri, self._stall = uri, stall
+        self._watch = asyncio.timeout(stall)
+        self._loop = asyncio.get_running_loop()
+
+    async def __aenter__(self) -> Callable[[], None]:
+        await self._watch.__aenter__()
+        return self._beat
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        raised: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            await self._watch.__aexit__(kind, raised, trace)
+        except TimeoutError as error:
+            reason = f"no byte for {self._stall:g} s"
+            raise FetchError(self._uri, reason, FetchFailure.STALLED) from error
+
+    def _beat(self) -> None:
+        self._watch.reschedule(self._loop.time() + self._stall)
 
 
 async def beginning(response: aiohttp.ClientResponse) -> str:

@@ -8,81 +8,51 @@ for a connection that the other side has closed while nobody used it.
 import asyncio
 import ssl
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
 from multidict import CIMultiDict
-from yarl import URL
 
 from pytq.fetch.errors import FetchError, FetchFailure
 from pytq.fetch.options import FetchOptions
 
-BODY_BYTES: Final = 1024 * 1024  # of what is sent
-BUFFER_BYTES: Final = 1024 * 1024  # of what has come and is not read yet
-HEAD_BYTES: Final = 64 * 1024
+BODY_BYTES: Final = 1024 * 1024  # of what is sent, or comes
 PIECE: Final = 256 * 1024
 KEPT_SECONDS: Final = 15.0  # a connection that nobody uses
 _BROKEN: Final = (OSError, EOFError, ValueError, asyncio.LimitOverrunError)
 _BODILESS: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
-Beat = Callable[[], None]  # to be called at every sign of life
-Origin = tuple[str, str, int | None, ssl.SSLContext | None]
+Beat = Callable[[], None]
 
 
 class StaleError(Exception):
     """A connection that was kept had been closed: no byte of an answer came."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a connection leads."""
+
+    name: str  # its host, with its port if that is unusual
+    host: str
+    port: int
+    trust: ssl.SSLContext | None  # whom to believe its certificate; None: it has none
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer: its status, its headers, and its body, to be read once."""
+    """An answer, all of it."""
 
     status: int
     headers: CIMultiDict[str]
-    length: int | None  # of the body, where it is known
-    _reader: asyncio.StreamReader
-    _beat: Beat
-    over: bool = False  # all of it has been read, and another may follow
+    body: bytes
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """The body, as it comes."""
-        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
-            while size := int((await self._reader.readline()).partition(b";")[0], 16):
-                async for piece in self._exactly(size):
-                    yield piece
-                await self._reader.readline()
-            while (await self._reader.readline()).strip():
-                """What trails behind is of no interest."""
-        elif self.length is not None:
-            async for piece in self._exactly(self.length):
-                yield piece
-        else:
-            while piece := await self._reader.read(PIECE):
-                self._beat()
-                yield piece
-            return  # the end of the connection, too
-        self.over = self.headers.get("Connection", "").lower() != "close"
-
-    async def text(self, at_most: int) -> str:
+    @property
+    def text(self) -> str:
         """What explains an error."""
-        found = bytearray()
-        async for piece in self.pieces():
-            found += piece
-            if len(found) > at_most:
-                break
-        return found.decode(errors="replace")
-
-    async def _exactly(self, amount: int) -> AsyncIterator[bytes]:
-        while amount:
-            piece = await self._reader.read(min(amount, PIECE))
-            if not piece:
-                raise EOFError
-            amount -= len(piece)
-            self._beat()
-            yield piece
+        return self.body.decode(errors="replace")
 
 
 @dataclass(slots=True)
@@ -92,6 +62,7 @@ class _Line:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     used: float | None = None  # when it was last needed; None: it is new
+    lasts: bool = True  # another request may follow
 
     def ended(self, now: float) -> bool:
         """Whether it is of no more use."""
@@ -103,25 +74,55 @@ class _Line:
         self.writer.transport.abort()
 
     async def ask(self, head: bytes, body: bytes, beat: Beat) -> Reply:
-        """Send a request; its answer, as far as its headers."""
+        """Send a request, and read its answer."""
         try:
-            self.writer.writelines([head, body[:PIECE]])
-            for position in range(PIECE, len(body), PIECE):
-                await self.writer.drain()
-                beat()
-                self.writer.write(body[position : position + PIECE])
+            await self._send(head, body, beat)
             first = await self.reader.readuntil(b"\r\n\r\n")
-            while first.split(b" ", 2)[1].startswith(b"1"):  # to be continued
-                first = await self.reader.readuntil(b"\r\n\r\n")
         except (asyncio.IncompleteReadError, ConnectionError) as error:
-            partial = getattr(error, "partial", b"")
-            if self.used is not None and not partial:
+            if self.used is not None and not getattr(error, "partial", b""):
                 raise StaleError from error
             raise
+        while first[8:10] == b" 1":  # to be continued
+            first = await self.reader.readuntil(b"\r\n\r\n")
         beat()
         status, headers = _parsed(first)
-        length = 0 if status in _BODILESS else _length(headers)
-        return Reply(status, headers, length, self.reader, beat)
+        self.lasts = headers.get("Connection", "").lower() != "close"
+        if status in _BODILESS:
+            return Reply(status, headers, b"")
+        return Reply(status, headers, await self._body(headers, beat))
+
+    async def _send(self, head: bytes, body: bytes, beat: Beat) -> None:
+        self.writer.writelines([head, body[:PIECE]])
+        for position in range(PIECE, len(body), PIECE):
+            await self.writer.drain()
+            beat()
+            self.writer.write(body[position : position + PIECE])
+
+    async def _body(self, headers: Mapping[str, str], beat: Beat) -> bytes:
+        content, length = bytearray(), _length(headers)
+        if "chunked" in headers.get("Transfer-Encoding", "").lower():
+            while size := int((await self.reader.readline()).partition(b";")[0], 16):
+                await self._take(content, len(content) + size, beat)
+                await self.reader.readline()
+            while (await self.reader.readline()).strip():
+                """What trails behind is of no interest."""
+        elif length is not None:
+            await self._take(content, length, beat)
+        else:
+            self.lasts = False
+            while piece := await self.reader.read(PIECE):
+                _grow(content, piece)
+                beat()
+        return bytes(content)
+
+    async def _take(self, content: bytearray, length: int, beat: Beat) -> None:
+        """Read until there is so much content."""
+        while missing := length - len(content):
+            piece = await self.reader.read(min(missing, PIECE))
+            if not piece:
+                raise EOFError
+            _grow(content, piece)
+            beat()
 
 
 class Wire:
@@ -130,37 +131,41 @@ class Wire:
     def __init__(self, options: FetchOptions) -> None:
         self._options = options
         self._kept: defaultdict[Origin, list[_Line]] = defaultdict(list)
-        self._usual: ssl.SSLContext | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
-    @asynccontextmanager
     async def ask(
         self,
         uri: object,
+        origin: Origin,
         method: str,
-        url: URL,
+        target: str,
         headers: Mapping[str, str],
         body: bytes,
-        trust: ssl.SSLContext | None,
         beat: Beat,
-    ) -> AsyncIterator[Reply]:
-        """Ask, and give the answer, whatever its status. A request may come twice: let it be PUT.
+    ) -> Reply:
+        """Ask, and give the answer, whatever its status. A request may come twice.
 
-        `headers` have a Host; `trust` is whom to believe a certificate, if not the usual ones.
-        What goes wrong, also while the answer is read, becomes a FetchError.
+        `target`: path and query, quoted. `headers` have a Host. `beat` is called at every sign of
+        life. What goes wrong becomes a FetchError; an answer of more than BODY_BYTES does, too.
         """
-        head = _head(method, url, headers, len(body))
-        origin = (url.scheme, url.host or "", url.port, trust)
-        line, reply = await self._answered(uri, origin, head, body, beat)
-        try:
-            yield reply
-        except _BROKEN as error:
-            raise _broken(uri, origin) from error
-        finally:
-            if reply.over:
-                self._keep(origin, line)
+        head = _head(method, target, headers, len(body))
+        while True:
+            line = self._taken(origin) or await self._connected(uri, origin)
+            try:
+                reply = await line.ask(head, body, beat)
+            except StaleError:
+                line.lasts = False
+            except _BROKEN as error:
+                line.lasts = False
+                reason = f"the connection to {origin.host}:{origin.port} broke off"
+                raise FetchError(uri, reason, FetchFailure.BROKEN) from error
+            except BaseException:
+                line.lasts = False
+                raise
             else:
-                line.abort()
+                return reply
+            finally:
+                self._put_back(origin, line)
 
     async def close(self) -> None:
         """Hang up everywhere."""
@@ -173,22 +178,6 @@ class Wire:
         if lines:
             await asyncio.sleep(0)  # the turn of the loop in which its sockets are closed
 
-    async def _answered(
-        self, uri: object, origin: Origin, head: bytes, body: bytes, beat: Beat
-    ) -> tuple[_Line, Reply]:
-        while True:
-            line = self._taken(origin) or await self._connected(uri, origin)
-            try:
-                return line, await line.ask(head, body, beat)
-            except StaleError:
-                line.abort()
-            except _BROKEN as error:
-                line.abort()
-                raise _broken(uri, origin) from error
-            except BaseException:
-                line.abort()
-                raise
-
     def _taken(self, origin: Origin) -> _Line | None:
         lines, now = self._kept[origin], asyncio.get_running_loop().time()
         while lines:
@@ -198,7 +187,10 @@ class Wire:
             line.abort()
         return None
 
-    def _keep(self, origin: Origin, line: _Line) -> None:
+    def _put_back(self, origin: Origin, line: _Line) -> None:
+        if not line.lasts:
+            line.abort()
+            return
         loop = asyncio.get_running_loop()
         line.used = loop.time()
         self._kept[origin].append(line)
@@ -218,21 +210,19 @@ class Wire:
         self._sweeper = loop.call_later(KEPT_SECONDS, self._sweep) if again else None
 
     async def _connected(self, uri: object, origin: Origin) -> _Line:
-        scheme, host, port, trust = origin
-        if scheme == "https" and trust is None:
-            trust = self._usual = self._usual or ssl.create_default_context()
         try:
             async with asyncio.timeout(self._options.connect):
-                safe = trust if scheme == "https" else None
-                opening = asyncio.open_connection(host, port, ssl=safe, limit=BUFFER_BYTES)
+                opening = asyncio.open_connection(
+                    origin.host, origin.port, ssl=origin.trust, limit=BODY_BYTES
+                )
                 return _Line(*await opening)
         except OSError as error:  # TLS's errors and a TimeoutError, too
             raise _unreachable(uri, origin, error) from error
 
 
-def _head(method: str, url: URL, headers: Mapping[str, str], length: int) -> bytes:
+def _head(method: str, target: str, headers: Mapping[str, str], length: int) -> bytes:
     """A request's first lines."""
-    lines = [f"{method} {url.raw_path_qs} HTTP/1.1", *(f"{n}: {v}" for n, v in headers.items())]
+    lines = [f"{method} {target} HTTP/1.1", *(f"{n}: {v}" for n, v in headers.items())]
     if length or method == "PUT":
         lines.append(f"Content-Length: {length}")
     text = "\r\n".join([*lines, "", ""])
@@ -263,13 +253,14 @@ def _length(headers: Mapping[str, str]) -> int | None:
     return None if said is None else int(said)
 
 
-def _broken(uri: object, origin: Origin) -> FetchError:
-    reason = f"the connection to {origin[1]}:{origin[2]} broke off"
-    return FetchError(uri, reason, FetchFailure.BROKEN)
+def _grow(content: bytearray, piece: bytes) -> None:
+    content += piece
+    if len(content) > BODY_BYTES:
+        raise ValueError("more than a small answer")
 
 
 def _unreachable(uri: object, origin: Origin, error: OSError) -> FetchError:
-    where = f"{origin[1]}:{origin[2]}"
+    where = f"{origin.host}:{origin.port}"
     if isinstance(error, ssl.SSLError):
         reason = f"no trusted TLS with {where}; check its certificate and this machine's clock"
         return FetchError(uri, reason, FetchFailure.UNREACHABLE, transient=False)

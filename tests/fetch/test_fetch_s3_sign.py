@@ -62,25 +62,29 @@ def test_a_signature_is_botocores(
     query = "" if upload is None else f"?partNumber=7&uploadId={quote(upload, safe='')}"
     url = f"{base}{quote(key, safe='/~')}{query}"
     headers = {} if md5 is None else {"Content-MD5": md5}
-    theirs = AWSRequest(method, url, headers=dict(headers))
+    theirs = AWSRequest(method, url, headers=headers)
     signer = Botocore(keys, "s3", "eu-west-1")
     signer.digest = digest
     signer.add_auth(theirs)
     at = datetime.strptime(theirs.headers["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
 
-    ours = Signer("eu-west-1").sign(keys, method, URL(url, encoded=True), headers, digest, at)
+    known = URL(url, encoded=True)
+    headers["Host"] = known.host_port_subcomponent or ""
+    ours = Signer("eu-west-1").sign(keys, method, known.raw_path_qs, headers, digest, at)
 
     assert dict(theirs.headers.items()).items() <= ours.items()
 
 
 def test_a_signer_follows_its_keys() -> None:
     """New credentials and a new day are signed with a new key."""
-    signer, url = Signer("us-east-1"), URL("http://127.0.0.1/data/a")
+    signer = Signer("us-east-1")
 
     def proof(secret: str, day: int) -> str:
         keys = ReadOnlyCredentials("me", secret, None)
         at = datetime(2026, 11, day, tzinfo=UTC)
-        return signer.sign(keys, "GET", url, {}, "UNSIGNED-PAYLOAD", at)["Authorization"][-64:]
+        return signer.sign(keys, "GET", "/data/a", {}, "UNSIGNED-PAYLOAD", at)["Authorization"][
+            -64:
+        ]
 
     said = [proof("one", 1), proof("two", 1), proof("two", 2), proof("one", 1)]
 
