@@ -48,7 +48,7 @@ screenshots: .venv/tools ## take the pictures of the cockpit again, into docs/im
 soak: .venv/tools        ## the long runs, about an hour: histories, simulation, outages, and the soak itself
 	scripts/system-packages
 	PYTQ_STATEFUL_EXAMPLES=500 PYTQ_LONG=1 PYTQ_SIMULATION_SECONDS=600 $(BIN)/python -m pytest --timeout 3000 \
-		tests/server tests/worker tests/simulation tests/promises tests/tui/test_tour_in_tmux.py $(ARGS)
+		tests/server tests/worker tests/simulation tests/promises $(ARGS)
 	$(BIN)/python tests/soak/soak.py --database sqlite --minutes $(SOAK_MINUTES)
 	$(BIN)/python tests/soak/soak.py --database postgresql --minutes $(SOAK_MINUTES)
 

@@ -48,17 +48,6 @@ class Terminal:
         """Press keys, by tmux's names."""
         self._told("send-keys", *keys)
 
-    def ask(self, key: str, shown: str) -> None:
-        """Press a key until it shows something: one right behind a filter may get lost."""
-        for _ in range(int(WAIT_SECONDS / 5)):
-            self.press(key)
-            deadline = time.monotonic() + 5
-            while time.monotonic() < deadline:
-                if re.search(shown, self.text()):
-                    return
-                time.sleep(0.05)
-        raise AssertionError(f"{shown!r} is not to be seen in:\n{self.text()}")
-
     def types(self, text: str) -> None:
         """Type text as it is."""
         self._told("send-keys", "-l", text)

@@ -8,7 +8,9 @@ from typing import Any, ClassVar, Final, Literal, cast
 
 from textual.app import App
 from textual.binding import BindingType
-from textual.events import DeliveryComplete, DeliveryFailed, Event, InputEvent
+from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
+from textual.events import DeliveryComplete, DeliveryFailed, Event, InputEvent, Key, Paste
 from textual.timer import Timer
 
 from pytq.client import Client
@@ -18,8 +20,10 @@ from pytq.schema.stream import Changes, Snapshot
 from pytq.tui import acts, theme
 from pytq.tui.acts import Act
 from pytq.tui.collecting import Collector
+from pytq.tui.driver import TerminalDriver
 from pytq.tui.feed import Feed
 from pytq.tui.filters import TaskQuery
+from pytq.tui.keyboard import Keyboard
 from pytq.tui.knobs import GATHER_SECONDS, Knob, Knobs
 from pytq.tui.messages import Done, LinkChanged, News, Refused, ShowTasks
 from pytq.tui.model import Kind, Store
@@ -55,6 +59,7 @@ class Cockpit(App[Choice]):
         self.feed = Feed(self.client, self._take, self._lost)
         self.undos: list[Act] = []
         self._collector = Collector(time.monotonic())
+        self._keyboard = Keyboard(cast("App[object]", self), super().on_event)
         self._touched: set[Kind] = set()
         self._spread_timer: Timer | None = None
         self._spread_at = 0.0
@@ -99,7 +104,15 @@ class Cockpit(App[Choice]):
         """A key or the mouse: no moment for a pause."""
         if isinstance(event, InputEvent):
             self._collector.pressed(time.monotonic())
-        await super().on_event(event)
+        if isinstance(event, Key | Paste) and not event.is_forwarded:
+            await self._keyboard.typed(event)
+        else:
+            await super().on_event(event)
+
+    def get_driver_class(self) -> type[Driver]:
+        """In a terminal, a driver that outlives it; Textual's own elsewhere."""
+        usual = super().get_driver_class()
+        return TerminalDriver if usual is LinuxDriver else usual
 
     def _tick(self) -> None:
         self._collector.pause(time.monotonic())

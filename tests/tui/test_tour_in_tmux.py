@@ -1,6 +1,5 @@
 """The tour: a day with `pytq up` in a real terminal, from the first task to the last key."""
 
-import os
 import re
 import socket
 from collections.abc import Iterator
@@ -58,7 +57,6 @@ def row(screen: Terminal, name: str, shows: str) -> re.Match[str]:
     return screen.until(rf"(?m)^[ ▌◆]*{name} .*{shows}")
 
 
-@pytest.mark.skipif("PYTQ_LONG" not in os.environ, reason="make soak walks the tour")
 def test_the_tour(screen: Terminal, address: str, tmp_path: Path) -> None:
     """Launch, tune, find what failed, mend it, recruit, move, drain, quit: all from the keys."""
     with Server(address) as server:
@@ -103,7 +101,8 @@ def _find_read_and_mend(screen: Terminal) -> None:
     screen.until("stderr: 1 line")
     screen.until("│ cat: haystack.txt: No such file or directory")
 
-    screen.ask("e", "Change task 8")
+    screen.press("e")
+    screen.until("Change task 8")
     screen.press("C-k")  # away with the line
     screen.types("echo found the needle")
     screen.until("echo found the needle")
@@ -117,14 +116,16 @@ def _recruit_move_and_drain(screen: Terminal) -> None:
     screen.press("2")
     row(screen, "second", "none!")
     _look_for(screen, "second")
-    screen.ask("r", "1 worker into second")
+    screen.press("r")
+    screen.until("1 worker into second")
     screen.press("C-r")
     screen.until("succeeded.*recruit 1")
 
     screen.press("3")
     _look_for(screen, "local")
     row(screen, r"local-\S+", "● online +second")
-    screen.ask("b", "Move worker local-.* to which batch")
+    screen.press("b")
+    screen.until("Move worker local-.* to which batch")
     screen.press("C-u")
     screen.types("default")
     screen.press("Enter")
