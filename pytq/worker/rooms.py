@@ -6,6 +6,7 @@ folders and streams are watched. A room that cannot be watched counts as touched
 
 import contextlib
 import errno
+import logging
 import os
 import shutil
 import stat
@@ -14,7 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from pytq.schema import tasks
+from pytq.worker import mounts
 from pytq.worker.lookout import Lookout
+
+log = logging.getLogger(__name__)
 
 FAILED_KEPT: Final = 100
 FAILED_SECONDS: Final = 24 * 3600.0
@@ -128,6 +132,7 @@ class Rooms:
         """Keep the room of a failed execution for people to look into; not what it shared."""
         place = self.failed / name
         remove_tree(str(place))
+        mounts.detach(room.path)
         remove_tree(room.places[tasks.RESOURCE])
         with contextlib.suppress(OSError):
             os.utime(room.path)  # so that age is counted from now
@@ -177,7 +182,14 @@ def size_of(path: str) -> int:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a folder, locked ones in it included; never follows a symlink."""
+    """Remove a folder, locked ones in it included; never follows a symlink, nor enters a mount.
+
+    It stays where something is mounted in it for good: what lies behind is somebody else's.
+    """
+    left = mounts.detach(path)
+    if left:
+        log.warning("%s is left alone: something is mounted at %s", path, ", ".join(left))
+        return
     try:
         shutil.rmtree(path)
     except FileNotFoundError:

@@ -1,11 +1,14 @@
 """Whatever a task leaves behind and whatever files are called: carried whole, or refused."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from system import System
+
+from pytq.worker import mounts
 
 ODD_NAMES = [
     b"-rf",
@@ -102,3 +105,63 @@ def test_an_output_where_nobody_may_write(working: System) -> None:
 
     assert done.returncode != 0
     assert b"/proc/nowhere" in done.stderr
+
+
+@pytest.fixture
+def precious(tmp_path: Path) -> Iterator[Path]:
+    """A folder of somebody else; what was mounted during the test is unmounted after it."""
+    folder = tmp_path / "precious"
+    folder.mkdir()
+    (folder / "data").write_text("ten years of work")
+    (folder / "data").chmod(0o640)
+    os.utime(folder / "data", (1, 1))
+    yield folder
+    mounts.detach(str(tmp_path))
+
+
+def another_takes_the_room(working: System) -> None:
+    """Rooms are cleaned before the next task gets them, and at the latest when a worker starts."""
+    for worker in working.workers:
+        worker.terminate()
+        worker.wait(30)
+    working.start_worker(1)
+    assert run(working, "true").returncode == 0
+
+
+def test_a_hard_link_in_an_output(working: System, precious: Path, tmp_path: Path) -> None:
+    """A hard link arrives as a file of its own; that which it links to is not touched by it."""
+    before = (precious / "data").stat()
+    script = f'ln {precious}/data "$OUTPUT/link"; ln {precious}/data "$TMPDIR/link"'
+    done = run(working, "-o", f"file://{tmp_path}/out/", "sh", "-c", script)
+    another_takes_the_room(working)
+    arrived, after = (tmp_path / "out/link").stat(), (precious / "data").stat()
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out/link").read_text() == "ten years of work"
+    assert (arrived.st_nlink, arrived.st_ino != before.st_ino) == (1, True)
+    assert (after.st_mode, after.st_uid, after.st_nlink, after.st_size, after.st_mtime) == (
+        before.st_mode,
+        before.st_uid,
+        1,
+        before.st_size,
+        1,
+    )
+
+
+def test_locked_folders_and_mounts_left_behind(
+    working: System, precious: Path, tmp_path: Path
+) -> None:
+    """Cleaning up after a task unlocks what it locked, and does not reach through its mounts."""
+    if os.getuid():
+        pytest.skip("needs root, to mount something")
+    script = f"""
+    set -e; mkdir mnt "$TMPDIR/mnt" locked; touch locked/x; chmod 000 locked
+    mount --bind {precious} mnt; mount --bind {precious} "$TMPDIR/mnt"
+    mount -t tmpfs none mnt; echo kept > "$OUTPUT/file" """
+    done = run(working, "-o", f"file://{tmp_path}/out/", "sh", "-c", script)
+    another_takes_the_room(working)
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out/file").read_text() == "kept\n"
+    assert {path.name for path in precious.iterdir()} == {"data"}
+    assert mounts.below(str(tmp_path)) == []

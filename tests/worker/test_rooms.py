@@ -1,11 +1,14 @@
 """Rooms: used again when untouched, cleaned when not, kept after a failure."""
 
 import os
+import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pytq.worker import mounts
 from pytq.worker.rooms import FAILED_KEPT, FAILED_SECONDS, Room, Rooms
 
 
@@ -130,3 +133,38 @@ def test_rooms_nobody_lives_in_are_dropped_at_start(rooms: Rooms, tmp_path: Path
 
     assert again.others({lived_in.path}) == [left.path]
     assert isinstance(again.take(), Room)
+
+
+@pytest.fixture
+def precious(tmp_path: Path) -> Iterator[Path]:
+    """A folder that is nobody's room; what was mounted during the test is unmounted after it."""
+    folder = tmp_path / "precious"
+    folder.mkdir()
+    (folder / "data").write_text("ten years of work")
+    yield folder
+    mounts.detach(str(tmp_path))
+
+
+def bind(folder: Path, point: Path) -> None:
+    point.mkdir()
+    done = subprocess.run(["mount", "--bind", folder, point], check=False, capture_output=True)
+    if os.getuid() or done.returncode:
+        pytest.skip("needs root, to mount something")
+
+
+@pytest.mark.parametrize("deed", ["scrub", "keep"])
+def test_what_a_task_has_mounted_is_unmounted_not_emptied(
+    rooms: Rooms, precious: Path, deed: str
+) -> None:
+    """A mount that a task left in its room is taken away; what lies behind it stays as it is."""
+    room = rooms.take()
+    bind(precious, Path(room.work, "a mount"))
+    if deed == "scrub":
+        rooms.scrub(room)
+        assert names(room.work) == []
+    else:
+        rooms.keep(room, "7.1")
+        assert names(rooms.failed / "7.1/work/a mount") == []
+
+    assert mounts.below(str(rooms.folder.parent)) == []
+    assert (precious / "data").read_text() == "ten years of work"
