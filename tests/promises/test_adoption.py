@@ -54,11 +54,15 @@ def commands(site: Site, pause: float) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def begin(site: Open, docker: PrivateDocker, tmp_path: Path) -> Callable[..., Any]:
+def begin(
+    site: Open, usual: str | None, docker: PrivateDocker, tmp_path: Path
+) -> Callable[..., Any]:
     """Start a server, a worker and all tasks; returns once every one of them runs."""
 
     def start(pause: float, uri: str | None = None, **how: Any) -> tuple[Site, list[int]]:
-        one = site(uri, DOCKER_HOST=docker.host, DOCKER_CONFIG=str(docker.room / "no-config"))
+        one = site(
+            uri or usual, DOCKER_HOST=docker.host, DOCKER_CONFIG=str(docker.room / "no-config")
+        )
         one.runs = tmp_path / "shared/runs"
         one.runs.parent.mkdir()
         come_back(one, **how)

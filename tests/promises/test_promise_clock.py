@@ -45,10 +45,10 @@ def test_a_worker_whose_clock_is_wrong(
 
 
 def test_a_server_whose_clock_jumps(
-    site: Open, clock: Callable[[str], dict[str, str]], tmp_path: Path
+    site: Open, clock: Callable[[str], dict[str, str]], tmp_path: Path, database_uri: str
 ) -> None:
     """The wall clock jumps by days under a server: leases and waiting do not notice."""
-    one = site(start=False)
+    one = site(database_uri, start=False)
     one.env |= clock("+0") | {"PYTQ_LEASE_SECONDS": str(LEASE)}
     one.start_server()
     for name in ("LD_PRELOAD", "FAKETIME_TIMESTAMP_FILE"):

@@ -5,12 +5,12 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import asyncpg
 import postgres
 import pytest
-from clusters import Cluster, cluster
+from clusters import Cluster
 from load import Load
 from sites import Site
 
@@ -19,22 +19,6 @@ END_OF_HOLDER = (
     "SELECT pg_terminate_backend(pid) AS ended FROM pg_locks"
     " WHERE locktype = 'advisory' AND granted"
 )
-
-
-@pytest.fixture(scope="module")
-def pg() -> Iterator[Cluster]:
-    if postgres.programs() is None:
-        pytest.skip("PostgreSQL is not installed: scripts/system-packages installs it")
-    with cluster() as one:
-        yield one
-
-
-@pytest.fixture
-def database(pg: Cluster) -> str:
-    """An empty database of that PostgreSQL."""
-    asyncio.run(pg.ask("DROP DATABASE IF EXISTS promises WITH (FORCE)"))
-    asyncio.run(pg.ask("CREATE DATABASE promises"))
-    return pg.uri.replace("/postgres", "/promises")
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
@@ -133,17 +117,31 @@ def test_an_unknown_option_of_the_database_is_told(site: Open, database: str) ->
     assert b"Traceback" not in done.stderr
 
 
-def test_a_human_locks_the_database(site: Open) -> None:
-    """While somebody holds SQLite's lock submits wait, then hear 503; reading goes on."""
-    one = site()
+@contextmanager
+def locked(site: Site, uri: str | None) -> Iterator[None]:
+    """A human at the database's own prompt, who lets nobody write."""
+    if uri is not None:
+        with asyncio.Runner() as prompt:
+            human = prompt.run(asyncpg.connect(uri))
+            prompt.run(human.execute("BEGIN; LOCK TABLE tasks IN EXCLUSIVE MODE"))
+            yield
+            prompt.run(human.close())
+        return
+    with closing(sqlite3.connect(site.folder / "data/pytq.db", isolation_level=None)) as db:
+        db.execute("BEGIN EXCLUSIVE")
+        yield
+        db.execute("ROLLBACK")
+
+
+def test_a_human_locks_the_database(site: Open, disk_uri: str | None) -> None:
+    """While somebody locks the database submits wait, then hear 503; reading goes on."""
+    one = site(disk_uri)
     [first] = one.submit("true")
-    with closing(sqlite3.connect(one.folder / "data/pytq.db", isolation_level=None)) as human:
-        human.execute("BEGIN EXCLUSIVE")
+    with locked(one, disk_uri):
         began = time.monotonic()
         status, said, headers = one.call("POST", "/tasks", {"command": "true"}, timeout=60)
         took = time.monotonic() - began
         assert one.task(first)["status"] == "pending"
-        human.execute("ROLLBACK")
 
     assert (status, said["code"], headers["Retry-After"]) == (503, "busy", "1")
     assert 5 < took < 30

@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import postgres
 import pytest
+from clusters import cluster, folder, syncing
 from load import Load
 from sites import Site, until
 from strace import traced
@@ -42,15 +44,27 @@ def fill(place: Path) -> Path:
     return filler
 
 
-def test_a_full_server_disk(site: Open, tmp_path: Path) -> None:
+@contextlib.contextmanager
+def small_database(kind: str, below: Path) -> Iterator[tuple[str | None, Path]]:
+    """A database on a disk of its own, and where that disk is."""
+    if kind == "sqlite":
+        with small_disk(below / "data", f"size={16 * MIB}") as disk:
+            yield None, disk
+        return
+    with folder() as place, small_disk(place, f"size={192 * MIB}"), cluster(place) as one:
+        yield one.uri, place
+
+
+def test_a_full_server_disk(site: Open, kind: str, tmp_path: Path) -> None:
     """507 and nothing changed; reading goes on; freeing space is enough, and no outcome is lost."""
-    with small_disk(tmp_path / "data", f"size={16 * MIB}"):
-        one = site(start=False)
-        one.start_server()
+    if kind == "postgresql" and postgres.programs() is None:
+        pytest.skip("PostgreSQL is not installed: scripts/system-packages installs it")
+    with small_database(kind, tmp_path) as (uri, disk):
+        one = site(uri)
         one.start_agent(2)
         ids = one.submit(one.trace("sleep 1; seq 2000; exit 3"), one.trace("sleep 1"))
         until(lambda: len(one.traces()) == 2)
-        filler = fill(tmp_path / "data")
+        filler = fill(disk)
         big = [{"command": "true", "name": "n" * 200}] * 500
         status, said, _ = until(
             lambda: (got := one.call("POST", "/tasks", big, timeout=60))[0] != 201 and got
@@ -68,10 +82,15 @@ def test_a_full_server_disk(site: Open, tmp_path: Path) -> None:
         assert one.output(ids[0]) == "".join(f"{n}\n" for n in range(1, 2001))
         assert one.traces() == {f"{number}.1": 1 for number in ids}
         assert one.submit("true")
-        assert counted is not None
-        with contextlib.closing(sqlite3.connect(tmp_path / "data/pytq.db")) as database:
-            assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert counted["active"] == 2
         one.stop()
+        if kind == "sqlite":
+            assert_whole(tmp_path / "data/pytq.db")
+
+
+def assert_whole(file: Path) -> None:
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 def test_a_disk_that_fails_under_the_server(site: Open) -> None:
@@ -94,14 +113,32 @@ def test_a_disk_that_fails_under_the_server(site: Open) -> None:
     assert len(one.get("/tasks")["items"]) == len(before) + 1
 
 
-def test_a_slow_server_disk(site: Open) -> None:
+def test_a_disk_that_fails_under_postgresql(site: Open, database: str) -> None:
+    """PostgreSQL panics and recovers: what it had not synced is repeated, and is there once."""
+    one = site(database)
+    before = one.submit("true", "true")
+    with traced(syncing(one, database), "fsync,fdatasync", "error=EIO") as failed:
+        status, said, _ = one.call("POST", "/tasks", {"command": "true"}, "key", timeout=60)
+        assert failed() >= 1
+    assert status in (201, 503), said
+    again, _, _ = until(
+        lambda: (got := one.call("POST", "/tasks", {"command": "true"}, "key"))[0] != 503 and got
+    )
+
+    assert again == 201
+    assert len(one.get("/tasks")["items"]) == len(before) + 1
+    assert one.server is not None
+    assert one.server.poll() is None
+    assert "Traceback" not in one.log("server")
+
+
+def test_a_slow_server_disk(site: Open, disk_uri: str | None) -> None:
     """Each fsync takes 0.3 s: everything waits a little, nobody is declared dead."""
-    one = site()
+    one = site(disk_uri)
     one.start_agent(2)
     one.online()
-    assert one.server is not None
     with (
-        traced(one.server.pid, "fsync,fdatasync", "delay_exit=300000") as syncs,
+        traced(syncing(one, disk_uri), "fsync,fdatasync", "delay_exit=300000") as syncs,
         Load(one, one.trace()).going_on() as load,
     ):
         load.grown_by(30)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from clusters import syncing
 from load import Load
 from servers.meddler import Fault, meddler
 from sites import LEASE, LONG, Site, until
@@ -65,11 +66,10 @@ def test_fifty_clients_with_one_key(site: Open, database_uri: str) -> None:
     assert len(one.get("/tasks")["items"]) == 3
 
 
-def test_every_submit_is_on_the_disk_before_its_answer(site: Open) -> None:
+def test_every_submit_is_on_the_disk_before_its_answer(site: Open, disk_uri: str | None) -> None:
     """A power cut loses nothing that was acknowledged: each answer comes after an fsync."""
-    one = site()
-    assert one.server is not None
-    with traced(one.server.pid, "fsync,fdatasync") as calls:
+    one = site(disk_uri)
+    with traced(syncing(one, disk_uri), "fsync,fdatasync") as calls:
         one.submit("true")
         before = calls()
         for number in range(1, 11):
@@ -109,9 +109,31 @@ def test_a_frozen_server_blames_nobody(site: Open, database_uri: str) -> None:
     assert "was asleep" in one.log("server")
 
 
-def test_a_server_without_free_files(site: Open) -> None:
+def test_a_server_frozen_past_the_lease(site: Open, database_uri: str) -> None:
+    """Whoever cannot reach a server ends its tasks in time; once it wakes they run again, once."""
+    one = site(database_uri, PYTQ_LEASE_SECONDS=str(LEASE))
+    one.start_agent(1)
+    [task] = one.submit(one.pulse())
+    until(one.pulses, 20)
+    assert one.server is not None
+    one.server.send_signal(signal.SIGSTOP)
+    time.sleep(LEASE * 1.6)
+    count = len(one.pulses()[1])
+    assert set(one.pulses()) == {1}
+    one.server.send_signal(signal.SIGCONT)
+    until(lambda: 2 in one.pulses(), 40, lambda: one.log("w"))
+    one.let_go()
+    [ended] = one.ended([task])
+
+    assert len(one.pulses()[1]) == count  # it had ended before the server woke
+    assert (ended["status"], ended["losses"], ended["failures"]) == ("succeeded", 1, 0)
+    assert [each["outcome"] for each in one.tries(task)] == ["lost", "succeeded"]
+    assert "was asleep" in one.log("server")
+
+
+def test_a_server_without_free_files(site: Open, database_uri: str) -> None:
     """Out of file descriptors it turns away who is new; workers work on, and it recovers."""
-    one = site()
+    one = site(database_uri)
     one.start_agent(2)
     one.online()
     one.get("/tasks")
@@ -146,4 +168,5 @@ async def test_a_hundred_workers_come_back_at_once(site: Open, database_uri: str
 
     assert len(beats) == 300
     assert sorted(beats)[int(len(beats) * 0.99)] < 2.0
-    assert one.get("/counts")["pending"] + one.get("/counts")["active"] == 20_000
+    counts = one.get("/counts")  # once: tasks are being handed back
+    assert counts["pending"] + counts["active"] == 20_000
