@@ -3,47 +3,31 @@
 # ruff: noqa: ARG002 - the contract says which arguments there are
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import count
-from typing import Any, NoReturn
+
+from fake_access import FakeAccess
+from fake_recruiting import FakeRecruiting
+from fake_views import NOW, execution, missing, worker_view
 
 from pytq import __version__
-from pytq.schema.access import (
-    CallerView,
-    LoginCode,
-    NewCode,
-    NewToken,
-    Role,
-    Session,
-    TokenOrder,
-    TokenView,
-)
 from pytq.schema.problems import (
     ConflictError,
     InvalidError,
-    NotFoundError,
-    UnauthorizedError,
 )
 from pytq.schema.queries import (
     CountsFilter,
     EventFilter,
     ExecutionFilter,
     FollowFrom,
-    LogFrom,
     OutputRange,
     TaskFilter,
     WorkerRemoval,
 )
 from pytq.schema.recruit import (
-    Flavor,
     JobKind,
-    JobLog,
-    JobStatus,
     JobView,
-    ProviderView,
-    Recruit,
 )
-from pytq.schema.states import Cause, Outcome, Phase, RunWhen, Stream, TaskStatus, WorkerStatus
+from pytq.schema.states import Cause, RunWhen, Stream, TaskStatus
 from pytq.schema.tasks import TaskSpec, TaskSubmit, core_of
 from pytq.schema.views import (
     Affected,
@@ -56,7 +40,6 @@ from pytq.schema.views import (
     Explanation,
     FailureView,
     Followed,
-    Load,
     Page,
     Pin,
     ResourceView,
@@ -68,50 +51,19 @@ from pytq.schema.views import (
     TaskView,
     WaitFor,
     WorkerReason,
-    WorkerSettings,
     WorkerUpdate,
     WorkerView,
 )
-from pytq.server.keyring import calling
-
-NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-
-
-def missing(what: str) -> NoReturn:
-    raise NotFoundError(f"there is no {what}")
-
-
-def worker_view(name: str) -> WorkerView:
-    return WorkerView(
-        id=1,
-        name=name,
-        hostname="host",
-        status=WorkerStatus.ONLINE,
-        settings=WorkerSettings(),
-        applied=0,
-        version=__version__,
-        cpus=2,
-        memory=2**30,
-        containers=True,
-        open=0,
-        running=0,
-        load=Load(),
-        created_at=NOW,
-        seen_at=None,
-    )
 
 
 @dataclass
-class FakeQueue:
+class FakeQueue(FakeRecruiting, FakeAccess):
     """Tasks by id; every task of an even id has had one execution."""
 
     tasks: dict[int, TaskView] = field(default_factory=dict)
     workers: dict[str, WorkerView] = field(default_factory=lambda: {"anna": worker_view("anna")})
     keys: dict[str, tuple[str, list[int]]] = field(default_factory=dict)
-    calls: list[tuple[Any, ...]] = field(default_factory=list)
-    tokens: dict[str, TokenView] = field(default_factory=dict)
     ids: "count[int]" = field(default_factory=lambda: count(1))
-    jobs: dict[int, JobView] = field(default_factory=dict)
 
     async def submit_tasks(
         self, tasks: list[TaskSubmit], key: str | None, body_hash: str
@@ -286,48 +238,6 @@ class FakeQueue:
         await self.get_worker(name)
         return self.begin(JobKind.RELEASE, f"release {name}", [name])
 
-    async def list_providers(self) -> list[ProviderView]:
-        flavor = Flavor(name="small", region="local", cpus=1, memory=2**30, disk=2**30)
-        return [ProviderView(name="local", regions=["local"], flavors=[flavor])]
-
-    async def recruit(self, body: Recruit) -> JobView:
-        self.calls.append(("recruit", body))
-        if body.provider != "local":
-            missing(f"provider {body.provider}")
-        return self.begin(JobKind.RECRUIT, f"recruit {body.count} of local/small", [])
-
-    def begin(self, kind: JobKind, title: str, workers: list[str]) -> JobView:
-        number = len(self.jobs) + 1
-        self.jobs[number] = JobView(
-            id=number,
-            kind=kind,
-            status=JobStatus.PENDING,
-            title=title,
-            progress=0.0,
-            batch="default",
-            workers=workers,
-            created_at=NOW,
-            started_at=None,
-            ended_at=None,
-        )
-        return self.jobs[number]
-
-    async def list_jobs(self) -> list[JobView]:
-        return list(reversed(self.jobs.values()))
-
-    async def get_job(self, job: int) -> JobView:
-        return self.jobs.get(job) or missing(f"job {job}")
-
-    async def get_job_log(self, job: int, query: LogFrom) -> JobLog:
-        await self.get_job(job)
-        return JobLog(text="asked for a machine\n"[query.offset :], next_offset=20, ended=False)
-
-    async def cancel_job(self, job: int) -> JobView:
-        if (await self.get_job(job)).status is JobStatus.CANCELLED:
-            raise ConflictError(f"job {job} has ended")
-        self.jobs[job] = self.jobs[job].model_copy(update={"status": JobStatus.CANCELLED})
-        return self.jobs[job]
-
     async def list_events(self, query: EventFilter) -> Page[EventView]:
         event = EventView(
             id=1,
@@ -353,60 +263,3 @@ class FakeQueue:
             workers_connected=1,
             counts=Counts(),
         )
-
-    async def create_token(self, body: TokenOrder) -> NewToken:
-        if body.name in self.tokens:
-            raise ConflictError(f"there is a token named {body.name}")
-        self.tokens[body.name] = view = TokenView(
-            id=len(self.tokens) + 1,
-            name=body.name,
-            role=body.role,
-            created_at=NOW,
-            created_by="local",
-            expires_at=None,
-            used_at=None,
-        )
-        return NewToken(token=f"pytq_{'x' * 43}", view=view)
-
-    async def list_tokens(self) -> list[TokenView]:
-        return list(self.tokens.values())
-
-    async def revoke_token(self, name: str) -> None:
-        if self.tokens.pop(name, None) is None:
-            missing(f"token {name}")
-
-    async def get_caller(self) -> CallerView:
-        return CallerView(name=calling().name, role=calling().role)
-
-    async def offer_login(self) -> NewCode:
-        return NewCode(code="code", seconds=300.0)
-
-    async def log_in(self, body: LoginCode) -> Session:
-        if body.code != "code":
-            raise UnauthorizedError("this login code is not known", field="code")
-        return Session(token=f"pytq_{'y' * 43}", name="local", role=Role.ADMIN, seconds=60.0)
-
-
-def execution(task: int) -> ExecutionView:
-    return ExecutionView(
-        id=f"{task}.1",
-        task=task,
-        attempt=1,
-        worker="anna",
-        phase=Phase.ENDED,
-        outcome=Outcome.LOST,
-        reason=None,
-        exit_code=None,
-        paused=False,
-        stop_wanted=None,
-        assigned_at=NOW,
-        downloading_at=None,
-        ready_at=None,
-        running_at=None,
-        uploading_at=None,
-        ended_at=NOW,
-        cpu_seconds=None,
-        memory=None,
-        stdout_bytes=9,
-        stderr_bytes=0,
-    )
