@@ -3,9 +3,10 @@
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final, TypeVar
 
+from pytq.fetch.crew import Crew
 from pytq.fetch.errors import FetchError, FetchFailure
 from pytq.fetch.transfer import Meter
 
@@ -23,12 +24,12 @@ class Threads:
     """A few threads for disks and checksums."""
 
     def __init__(self, stall: float) -> None:
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="pytq-fetch")
+        self._crew = Crew(THREADS, "pytq-fetch")
         self._stall = stall
 
     async def run(self, work: Callable[[], T]) -> T:
         """Do something short. It is waited for even when cancelled: its file must be let go."""
-        future = asyncio.get_running_loop().run_in_executor(self._pool, work)
+        future = self._crew.do(work)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -41,7 +42,7 @@ class Threads:
         Raises FetchError (stalled) when `meter` shows no life for too long.
         """
         stop = threading.Event()
-        future = asyncio.get_running_loop().run_in_executor(self._pool, work, stop)
+        future = self._crew.do(partial(work, stop))
         try:
             await self._watch(future, meter)
             if not future.done():
@@ -59,7 +60,7 @@ class Threads:
 
     def close(self) -> None:
         """Let the threads go; whoever used them has been waited for."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._crew.close()
 
 
 async def surely(work: Coroutine[Any, Any, object], seconds: float) -> None:

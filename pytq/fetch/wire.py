@@ -6,6 +6,8 @@ for a connection that the other side has closed while nobody used it.
 """
 
 import asyncio
+import os
+import socket
 import ssl
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -264,6 +266,11 @@ def _unreachable(uri: object, origin: Origin, error: OSError) -> FetchError:
     if isinstance(error, ssl.SSLError):
         reason = f"no trusted TLS with {where}; check its certificate and this machine's clock"
         return FetchError(uri, reason, FetchFailure.UNREACHABLE, transient=False)
-    because = "it does not answer" if isinstance(error, TimeoutError) else error.strerror
-    reason = f"cannot connect to {where}: {because or 'no connection'}"
+    if isinstance(error, socket.gaierror):
+        reason = f"nobody knows the host {origin.host}"
+    elif isinstance(error, TimeoutError):
+        reason = f"{where} does not answer"
+    else:
+        because = os.strerror(error.errno) if error.errno else "no connection"
+        reason = f"cannot connect to {where}: {because}"
     return FetchError(uri, reason, FetchFailure.UNREACHABLE)

@@ -49,5 +49,4 @@ def _in_a_job(frame: FrameType | None) -> bool:
     while frame is not None:
         calls.append(frame.f_code.co_qualname)
         frame = frame.f_back
-    telling = {"Future.set_result", "Future.set_exception"}  # of what it did: it is over
-    return "_WorkItem.run" in calls and telling.isdisjoint(calls)
+    return "_Job.run" in calls

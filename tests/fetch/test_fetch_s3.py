@@ -16,6 +16,7 @@ from servers.s3 import S3Server
 from pytq.fetch import Fetcher, FetchError, FetchFailure, Progress
 
 SMALL = os.urandom(300_000)
+MIDDLE = os.urandom(3_000_000)  # one request, but not in memory
 BIG = os.urandom(40_000_000)  # three parts
 
 ODD_KEYS = [
@@ -51,7 +52,11 @@ async def fails(doing: object) -> FetchError:
     return caught.value
 
 
-@pytest.mark.parametrize("content", [b"", b"x", SMALL, BIG], ids=["empty", "byte", "small", "big"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"x", SMALL, MIDDLE, BIG],
+    ids=["empty", "byte", "small", "middle", "big"],
+)
 async def test_a_file_goes_and_comes(
     calm: Fetcher, store: S3Server, tmp_path: Path, content: bytes
 ) -> None:
@@ -255,7 +260,7 @@ async def test_a_download_survives(
 @pytest.mark.parametrize(
     "fault", [Fault.RESET, Fault.SLOW_DOWN, Fault.DEAF, Fault.LOST], ids=lambda fault: fault.value
 )
-@pytest.mark.parametrize("content", [SMALL, BIG], ids=["small", "big"])
+@pytest.mark.parametrize("content", [SMALL, MIDDLE, BIG], ids=["small", "middle", "big"])
 async def test_an_upload_survives(
     spoiled: Meddler,
     s3_servers: dict[str, S3Server],
@@ -274,6 +279,25 @@ async def test_an_upload_survives(
         assert body.read() == content
     assert progress == Progress(len(content), len(content))
     assert open_uploads(s3_servers["moto"]) == 0
+
+
+@pytest.mark.parametrize("fault", Fault)
+async def test_a_folder_of_small_files_survives(
+    spoiled: Meddler, tmp_path: Path, fault: Fault
+) -> None:
+    """What befalls some of many small files on their way costs a retry of these, no more."""
+    files = {f"{number}": os.urandom(1_000 * number) for number in range(20)}
+    write(tmp_path / "out", files)
+    progress = Progress()
+    async with Fetcher(replace(CALM, stall=3.0)) as fetcher:
+        spoiled.spoil(2, fault, method="PUT")
+        await fetcher.put(tmp_path / "out", "s3://data/x/", directory=True)
+        spoiled.spoil(2, fault, method="GET", target="x/1")
+        await fetcher.get("s3://data/x/", tmp_path / "in", directory=True, progress=progress)
+
+    assert {name: (tmp_path / "in" / name).read_bytes() for name in files} == files
+    assert names(tmp_path / "in") == sorted(files)
+    assert progress.done == progress.total
 
 
 async def test_a_lost_answer_to_the_last_request_is_no_failure(
