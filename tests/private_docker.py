@@ -16,6 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
 START_SECONDS: Final = 60.0
 SYSTEM_PATH: Final = "/usr/sbin:/usr/bin:/sbin:/bin"
 BUSYBOX: Final = "busybox:test"  # the image that most tests run
@@ -258,6 +260,16 @@ def private_docker(*, live_restore: bool = True) -> Iterator[PrivateDocker]:
         yield docker
     finally:
         docker.dispose()
+
+
+@contextlib.contextmanager
+def docker_or_skip() -> Iterator[PrivateDocker]:
+    """The same, for a test that cannot be run where there is none."""
+    reason = why_not()
+    if reason:
+        pytest.skip(f"no dockerd: {reason}")
+    with private_docker() as one:
+        yield one
 
 
 def free_port() -> int:

@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "worker"))  # the scripted server, the keeper
 
-from private_docker import PrivateDocker, PrivateRegistry, private_docker, program, why_not
+from private_docker import PrivateDocker, PrivateRegistry, docker_or_skip, program
 from scripted import ScriptedServer
 from worker_parts import end_keeper
 
@@ -21,10 +21,7 @@ Start = Callable[..., "asyncio.Task[int]"]
 @pytest.fixture(scope="session")
 def dockerd() -> Iterator[PrivateDocker]:
     """A dockerd that restores its containers, with `busybox:test` in it."""
-    reason = why_not()
-    if reason:
-        pytest.skip(f"no dockerd: {reason}")
-    with private_docker() as one:
+    with docker_or_skip() as one:
         yield one
 
 

@@ -1,8 +1,6 @@
 """Servers and workers as people start them, with data that comes, is shared, and has to fit."""
 
 import json
-import os
-import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -10,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from disks import small_disk
 from system import System, running
 
 MIB = 2**20
@@ -24,13 +23,8 @@ def system(tmp_path: Path) -> Iterator[System]:
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A disk of 32 MiB."""
-    place = tmp_path / "scratch"
-    place.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", f"size={32 * MIB}", "none", str(place)]
-    if os.getuid() != 0 or subprocess.run(words, check=False, capture_output=True).returncode:
-        pytest.skip("needs root, to mount a small disk")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    with small_disk(tmp_path / "scratch", f"size={32 * MIB}") as place:
+        yield place
 
 
 def launch(system: System, *words: str) -> int:

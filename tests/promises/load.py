@@ -75,6 +75,12 @@ class Load:
         assert there == {name: [number] for name, number in self.given.items()}
         return sorted(self.given.values())
 
+    def all_ran_once(self, seconds: float = 90.0) -> None:
+        """Every task that was answered is there, has begun once and ended well, and no other."""
+        ids = self.check()
+        assert {task["status"] for task in self._site.ended(ids, seconds)} == {"succeeded"}
+        assert self._site.begun_once(ids)
+
     @contextlib.contextmanager
     def going_on(self) -> Iterator["Load"]:
         """Submit for as long as the block lasts; afterwards everything is answered."""

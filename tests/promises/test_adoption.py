@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from installed import Installed
-from private_docker import BUSYBOX, PrivateDocker, private_docker, why_not
+from private_docker import BUSYBOX, PrivateDocker, docker_or_skip
 from sites import LONG, Site
 
 Open = Callable[..., Site]
@@ -25,10 +25,7 @@ LINES = 3000  # of output at the beginning, and as many at the end
 @pytest.fixture(scope="module")
 def dockerd() -> Iterator[PrivateDocker]:
     """A dockerd of this file's own."""
-    reason = why_not()
-    if reason:
-        pytest.skip(f"no dockerd: {reason}")
-    with private_docker() as one:
+    with docker_or_skip() as one:
         yield one
 
 

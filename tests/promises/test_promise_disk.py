@@ -1,10 +1,8 @@
 """Disks fill up, fail and are slow, under server and worker: honest errors, nothing lost."""
 
 import contextlib
-import os
 import shutil
 import sqlite3
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,25 +10,13 @@ from pathlib import Path
 import postgres
 import pytest
 from clusters import cluster, folder, syncing
+from disks import small_disk
 from load import Load
 from sites import Site, until
 from strace import traced
 
 Open = Callable[..., Site]
 MIB = 2**20
-
-
-@contextlib.contextmanager
-def small_disk(place: Path, options: str) -> Iterator[Path]:
-    """A tmpfs at a folder."""
-    place.mkdir(exist_ok=True)
-    mount = ["mount", "-t", "tmpfs", "-o", options, "none", str(place)]
-    if os.getuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("needs root, to mount a small disk")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def fill(place: Path) -> Path:

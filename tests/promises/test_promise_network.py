@@ -50,9 +50,7 @@ def test_a_short_partition(far: Callable[[float], Far]) -> None:
     assert site.traces() == {f"{number}.1": 1 for number in tasks}
 
 
-@pytest.mark.parametrize(
-    "how", ["cut", pytest.param("cut_half", marks=pytest.mark.skipif(not LONG, reason="PYTQ_LONG"))]
-)
+@pytest.mark.parametrize("how", ["cut", "cut_half"])
 def test_a_long_partition(far: Callable[[float], Far], how: str) -> None:
     """Cut for longer than the lease: the old side stops first, then it is handed on, once."""
     site, cable = far(LEASE)
@@ -90,7 +88,5 @@ def test_a_bad_network(far: Callable[[float], Far], how: str) -> None:
             time.sleep(0.7)
         cable.mend()
         load.grown_by(20)
-    ids = load.check()
 
-    assert {task["status"] for task in site.ended(ids, 90)} == {"succeeded"}
-    assert site.begun_once(ids)
+    load.all_ran_once()

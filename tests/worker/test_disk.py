@@ -7,12 +7,12 @@ import json
 import os
 import re
 import sqlite3
-import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from disks import small_disk
 from origin import Origin, origin
 from scripted import ScriptedServer, succeeded
 from staging_parts import Yard
@@ -43,13 +43,8 @@ def facts(free: int, total: int = 100 * MIB, *, files: bool = True) -> Disk:
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A disk of its own, small enough to fill."""
-    place = tmp_path / "scratch"
-    place.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "none", str(place)]
-    if os.getuid() != 0 or subprocess.run(words, check=False, capture_output=True).returncode:
-        pytest.skip("needs root, to mount a small disk")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    with small_disk(tmp_path / "scratch", f"size={SIZE}") as place:
+        yield place
 
 
 @pytest.fixture

@@ -189,15 +189,19 @@ async def test_kill_leaves_nothing_behind(server: ScriptedServer, tmp_path: Path
     assert not leftovers(home)
 
 
-async def test_a_full_disk_refuses_and_recovers(server: ScriptedServer, tmp_path: Path) -> None:
-    """A worker that cannot write its journal refuses leases in words, and works once it can."""
-    options = WorkerOptions(
-        f"127.0.0.1:{server.port}", 1, work_dir=tmp_path / "w", kill_on_exit=True
-    )
+async def begun(server: ScriptedServer, folder: Path) -> tuple[Agent, "asyncio.Task[int]"]:
+    """An agent to be meddled with, that the server has heard."""
+    options = WorkerOptions(f"127.0.0.1:{server.port}", 1, work_dir=folder / "w", kill_on_exit=True)
     options.home.mkdir()
     agent = Agent(options)
     task = asyncio.create_task(agent.run())
     await server.until(lambda: server.reports)
+    return agent, task
+
+
+async def test_a_full_disk_refuses_and_recovers(server: ScriptedServer, tmp_path: Path) -> None:
+    """A worker that cannot write its journal refuses leases in words, and works once it can."""
+    agent, task = await begun(server, tmp_path)
     agent.journal._db.execute("PRAGMA query_only = 1")
     refused = server.add("true")
     await server.hand_out()
@@ -240,13 +244,7 @@ async def test_a_room_is_given_on_only_when_its_last_life_is_written_down(
 
     Found by the soak: an output was cleaned away by an agent that took over both lives of a room.
     """
-    options = WorkerOptions(
-        f"127.0.0.1:{server.port}", 1, work_dir=tmp_path / "w", kill_on_exit=True
-    )
-    options.home.mkdir()
-    agent = Agent(options)
-    task = asyncio.create_task(agent.run())
-    await server.until(lambda: server.reports)
+    agent, task = await begun(server, tmp_path)
     agent.hands.write_down = lambda: None  # type: ignore[method-assign] # it never comes to that
     rooms = []
     for _ in range(2):
