@@ -2,7 +2,8 @@
 
 How long until the first screen is there (the real program, in a terminal of its own), how long a
 key takes from being pressed until the screen shows what it did (a headless pilot that also makes
-the terminal's bytes), and how much memory all of it takes. Prints a Markdown table.
+the terminal's bytes), and how much memory all of it takes. What is painted while the application holds
+its painting back from the terminal does not count as shown. Prints a Markdown table.
 
 Times are given as they pass, and as processor time of the cockpit: on a machine that is busy with
 other things the latter is what can be compared.
@@ -190,11 +191,15 @@ class Painting:
     def display(self, screen, renderable):
         """Make the bytes too, which a pilot's application does not."""
         self._display(screen, renderable)
+        if self.app._batch_count:  # nothing of it would go to the terminal
+            return
         if hasattr(renderable, "render_segments"):
             renderable.render_segments(self.app.console)
 
     def look(self, screen):
         """Note that the screen has been painted; what the key did may be among it."""
+        if self.app._batch_count:  # painted, but held back from the terminal
+            return
         left = screen._dirty_widgets or screen._layout_required
         if self.before is not None and not left and looks(self.app) != self.before:
             self.shown.set()
