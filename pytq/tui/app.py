@@ -86,6 +86,10 @@ class PytqApp(Cockpit):
         while len(self.screen_stack) > 1:
             await self.pop_screen()
         if place != self.current_mode:
+            if place in self._screen_stacks:
+                page = self._screen_stacks[place][0]
+                if isinstance(page, Page):
+                    page.expect()
             await self.switch_mode(place)
 
     async def on_show_tasks(self, message: ShowTasks) -> None:

@@ -31,7 +31,9 @@ from pytq.tui.model import Kind, Store
 Choice = Literal["quit", "stop", "leave"]
 
 _SPREAD_SECONDS: Final = 0.2  # nobody reads faster
+_WAIT_SECONDS: Final = 0.5  # so long news give way to somebody who types
 _TICK_SECONDS: Final = 1.0
+_AHEAD_SECONDS: Final = 0.15  # between the pages that are made ready
 _UNDOS: Final = 20
 _TOAST_SECONDS: Final = 5.0
 _LONG_TOAST_SECONDS: Final = 12.0
@@ -90,6 +92,7 @@ class Cockpit(App[Choice]):
         if was != "live":
             self._touched.add("link")
             self.post_message(LinkChanged())
+            self.set_timer(_AHEAD_SECONDS, self._make_ready)
         self._spread_soon()
 
     def _lost(self, why: str) -> None:
@@ -129,13 +132,34 @@ class Cockpit(App[Choice]):
                 self._spread_timer = self.set_timer(wait, self._spread)
 
     def _spread(self) -> None:
+        now = time.monotonic()
+        waited = now - self._spread_at
+        if self._collector.lately(now) and waited < _WAIT_SECONDS:  # the key comes first
+            self._spread_timer = self.set_timer(_WAIT_SECONDS / 10, self._spread)
+            return
         self._spread_timer = None
-        self._spread_at = time.monotonic()
+        self._spread_at = now
         touched = frozenset(self._touched)
         self._touched.clear()
         if touched and self._screen_stacks.get(self.current_mode):
             for screen in self.screen_stack:
                 screen.post_message(News(touched))
+
+    # --- pages that are there before somebody goes to them
+
+    def _make_ready(self) -> None:
+        """Mount one more of the pages while nobody types: that is what a first visit waits for."""
+        missing = [mode for mode in self.MODES if mode not in self._screen_stacks]
+        if missing and self.is_running:
+            if self._collector.calm(time.monotonic()):
+                self._init_mode(missing[0])
+            self.set_timer(_AHEAD_SECONDS, self._make_ready)
+
+    def delay_update(self, delay: float = 0.0) -> None:
+        """Nothing has to be masked while pages change: they are there already.
+
+        Textual's own would show nothing for a twentieth of a second each time.
+        """
 
     def look_at(self, tasks: Iterable[int]) -> None:
         """Hear of these tasks one by one."""

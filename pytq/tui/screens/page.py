@@ -10,6 +10,7 @@ from typing import Any, ClassVar, cast
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.css.query import NoMatches
+from textual.events import ScreenResume
 from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
 from textual.worker import Worker
@@ -36,6 +37,12 @@ class Page(Screen[None]):
         Binding("E", "export", "CSV", show=False, tooltip="save the table as a CSV file"),
         Binding("S", "save", "save", show=False, tooltip="save the text that is shown to a file"),
     ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._expected = False
+        # Its widgets get their styles as they are mounted; Textual would parse all CSS anew, twice.
+        self._css_update_count = self.app._css_update_count  # noqa: SLF001 - see above
 
     def compose(self) -> ComposeResult:
         """The frame, and what is in it."""
@@ -75,9 +82,19 @@ class Page(Screen[None]):
         """Show what is known already."""
         self.refresh_all()
 
-    def on_screen_resume(self) -> None:
-        """Show what has come while another page was on top."""
+    def expect(self) -> None:
+        """Somebody is on the way here: show how things are now, in one painting of everything."""
         self.refresh_all()
+        self.refresh()
+        self._dirty_widgets.add(self)
+        self._expected = True
+
+    def on_screen_resume(self, event: ScreenResume) -> None:
+        """Show what has come while another page was on top."""
+        event.refresh_styles = False  # whoever changes the theme sees to all pages
+        if not self._expected:
+            self.refresh_all()
+        self._expected = False
 
     def refresh_all(self) -> None:
         """Show everything as it is now."""

@@ -7,6 +7,7 @@ from typing import ClassVar, Final
 from textual import work
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
+from textual.events import ScreenResume
 from textual.widget import Widget
 
 from pytq.schema import limits
@@ -102,10 +103,10 @@ class TaskPage(Tasking):
         super().on_mount()
         self._fetch()
 
-    def on_screen_resume(self) -> None:
+    def on_screen_resume(self, event: ScreenResume) -> None:
         """Hear of this task."""
         self.cockpit.look_at([self.number])
-        super().on_screen_resume()
+        super().on_screen_resume(event)
 
     def show(self, touched: frozenset[Kind]) -> None:
         """Show what the stream tells of this task."""

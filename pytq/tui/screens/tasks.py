@@ -110,7 +110,8 @@ class TasksPage(Tasking):
         )
         self.table.focus()
         super().on_mount()
-        self.call_after_refresh(self.look_for, self.query_)
+        # By then there is room for rows, and perhaps somebody has come with another query.
+        self.call_after_refresh(lambda: self.look_for(self.query_))
 
     @property
     def table(self) -> Table:

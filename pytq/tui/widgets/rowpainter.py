@@ -1,10 +1,14 @@
 """How the lines of a table are painted."""
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
 
 from rich.segment import Segment
 from rich.style import Style
+from textual._styles_cache import StylesCache
+from textual.cache import FIFOCache
+from textual.css.styles import StylesBase
+from textual.geometry import Size
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -17,6 +21,7 @@ _GUTTER: Final = 2
 _MARKED: Final = 0.18  # of the accent is mixed into the background
 _UNDERLINED: Final = Style(underline=True)  # where there is no room for an arrow
 _LOADING: Final[Line] = (Span("…", "dim"),)
+_KEPT: Final = 512  # painted rows: some screens full of them
 
 
 class State(NamedTuple):
@@ -44,8 +49,30 @@ class Places:
         return None
 
 
+class BareLines(StylesCache):
+    """Takes the lines of a table without a frame as they are.
+
+    Textual would copy each, and with it what it keeps of a line: cut, coloured and made into the
+    terminal's bytes, which is most of the work.
+    """
+
+    def render_line(
+        self,
+        styles: StylesBase,
+        y: int,
+        size: Size,
+        content_size: Size,
+        *rest: Any,
+    ) -> Strip:
+        """One line."""
+        if size == content_size:
+            paint: Callable[[int], Strip] = rest[3]
+            return paint(y).adjust_cell_length(size.width)
+        return super().render_line(styles, y, size, content_size, *rest)
+
+
 class RowPainter:
-    """Paints with the theme's styles of one table."""
+    """Paints with the theme's styles of one table; what it has painted it keeps for a while."""
 
     def __init__(self, table: Widget) -> None:
         palette = self._palette = Palette(table)
@@ -57,6 +84,9 @@ class RowPainter:
             "resting": shade(table, "panel"),
             "marked": shade(table, "accent", _MARKED),
         }
+        self.inks = (table.app.theme, self._palette.base, *self._shades.values())
+        self._painted: FIFOCache[tuple[Row | None, State], Strip] = FIFOCache(_KEPT)
+        self._painted_for: tuple[Places, int] | None = None
 
     def titles(
         self, columns: Sequence[Column], places: Places, order: Order | None, width: int
@@ -82,6 +112,17 @@ class RowPainter:
         self, columns: Sequence[Column], places: Places, row: Row | None, state: State, width: int
     ) -> Strip:
         """A row; None is one that is on its way."""
+        if self._painted_for != (places, width):
+            self._painted_for = (places, width)
+            self._painted.clear()
+        strip = self._painted.get((row, state))
+        if strip is None:
+            strip = self._painted[row, state] = self._paint(columns, places, row, state, width)
+        return strip
+
+    def _paint(
+        self, columns: Sequence[Column], places: Places, row: Row | None, state: State, width: int
+    ) -> Strip:
         base, gutter = self._looks(state)
         made = self._palette.segments(gutter, _GUTTER, base)
         if row is None:

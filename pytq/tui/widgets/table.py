@@ -14,7 +14,7 @@ from textual.widget import Widget
 from pytq.tui.cells import Line, Row
 from pytq.tui.columns import Column
 from pytq.tui.tables.listing import ListedRows, Order, Rows
-from pytq.tui.widgets.rowpainter import Places, RowPainter, State
+from pytq.tui.widgets.rowpainter import BareLines, Places, RowPainter, State
 
 _DOUBLE: Final = 2
 
@@ -93,7 +93,9 @@ class Table(ScrollView, can_focus=True):
         self._key: str | int | None = None
         self._drawn: dict[int, Row | None] = {}
         self._places = Places(columns, 80)
+        self._styles_cache = BareLines()
         self._painter: RowPainter | None = None
+        self._restyled = False
         self._looked = (-1, -1)
 
     # --- rows
@@ -298,7 +300,17 @@ class Table(ScrollView, can_focus=True):
     def notify_style_update(self) -> None:
         """The theme has changed."""
         super().notify_style_update()
-        self._painter = None
+        self._restyled = True
+
+    @property
+    def painter(self) -> RowPainter:
+        """What paints the rows: another one where it would paint them differently."""
+        if self._painter is None or self._restyled:
+            self._restyled = False
+            fresh = RowPainter(self)
+            if self._painter is None or fresh.inks != self._painter.inks:
+                self._painter = fresh
+        return self._painter
 
     def on_resize(self, _event: events.Resize) -> None:
         """Choose the columns anew."""
@@ -329,7 +341,7 @@ class Table(ScrollView, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """Paint one line."""
-        painter = self._painter = self._painter or RowPainter(self)
+        painter = self.painter
         width = self.size.width
         if y < self._header:
             return painter.titles(self.columns, self._places, self.order, width)
