@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 import sys
 import time
 from typing import Any, BinaryIO
@@ -10,8 +11,10 @@ from pytq.cli import wire
 from pytq.schema.address import Address
 
 _ENDED = frozenset({"succeeded", "failed", "cancelled"})
+_QUEUED = frozenset({"waiting", "pending"})
 _CANCELLED = 130
 _LARGEST_CODE = 255
+_FIRST_POLL_SECONDS = 3  # then somebody begins to wonder
 _POLL_SECONDS = 20
 _PAUSE_SECONDS = 2.0  # between attempts to find a server that has gone away
 
@@ -67,9 +70,9 @@ def follow(address: Address, task: int) -> int:
 
 def _until_the_end(address: Address, task: int) -> dict[str, Any]:
     follower = Follower(sys.stdout.buffer, sys.stderr.buffer)
-    alone = False
+    alone, told, patience = False, "", _FIRST_POLL_SECONDS
     while True:
-        path = f"/tasks/{task}/follow?{follower.query(_POLL_SECONDS)}"
+        path = f"/tasks/{task}/follow?{follower.query(patience)}"
         try:
             news: dict[str, Any] = wire.call(address, "GET", path)
         except (wire.UnreachableError, wire.RefusedError) as error:
@@ -83,6 +86,21 @@ def _until_the_end(address: Address, task: int) -> dict[str, Any]:
         alone = False
         if follower.show(news):
             return news
+        if news["status"] in _QUEUED:
+            told = _tell_why(address, task, told)
+        patience = _POLL_SECONDS
+
+
+def _tell_why(address: Address, task: int, told: str) -> str:
+    """Say why a task does not run yet, unless that was `told`; what is told now."""
+    try:
+        why = str(wire.call(address, "GET", f"/tasks/{task}/explain")["summary"])
+    except (wire.UnreachableError, wire.RefusedError):
+        return told  # the next question shows what the matter is
+    gist = re.sub(r"[\d,]+", "", why)  # a queue that moves is no news
+    if gist != told:
+        say(f"task {task} has not started yet: {why}")
+    return gist
 
 
 def _exit_code(task: int, news: dict[str, Any]) -> int:

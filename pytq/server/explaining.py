@@ -150,7 +150,9 @@ def _pending(case: Case, mates: Sequence[Mate]) -> str:
         return f"no worker of batch {case.batch} takes tasks now: {_tally(mates)}"
     fit = [mate for mate in awake if not _lack(case.needs, mate.total)]
     if not fit:
-        return f"no worker of batch {case.batch} is big enough: {_lack(case.needs, awake[0].total)}"
+        first = awake[0]
+        lack = _lack(case.needs, first.total)
+        return f"no worker of batch {case.batch} can run it; {first.name}: {lack}"
     if all(mate.held >= mate.slots or _lack(case.needs, mate.free) for mate in fit):
         return "every worker that could run it is busy" + _queue(case)
     return "it is about to be given to a worker" + _queue(case)

@@ -189,6 +189,23 @@ def test_wait_passes_output_and_exit_code_on(run: Any, script: Any) -> None:
     assert asked[2].startswith("attempt=2&stdout=4&stderr=0&")
 
 
+def test_wait_tells_why_nothing_happens(run: Any, script: Any) -> None:
+    """Who waits for a task that nobody runs is told why, again only when that changes."""
+    reasons = ["there is no worker in batch b", "every worker is busy; 12 go first"]
+    reasons.append(reasons[-1].replace("12", "1,011"))
+    script.answers = [(201, {"ids": [5]})]
+    for why in reasons:
+        script.answers += [news("pending", 0), (200, {"task": 5, "summary": why, "workers": []})]
+    script.answers += [news("pending", 0), (403, {}), news("succeeded", 1, exit_code=0)]
+
+    done = run("launch", "-w", "true", server=script.address)
+
+    assert done.returncode == 0
+    assert [line for line in done.stderr.splitlines() if "not started" in line] == [
+        f"pytq: task 5 has not started yet: {why}" for why in reasons[:2]
+    ]
+
+
 @pytest.mark.parametrize(
     ("status", "exit_code", "code"),
     [("succeeded", 0, 0), ("failed", None, 1), ("cancelled", None, 130), ("failed", -10, 138)],

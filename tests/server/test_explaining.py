@@ -97,7 +97,7 @@ def test_grief_counts_only_beside_others() -> None:
             [mate(status=WorkerStatus.PAUSED), mate("b", status=WorkerStatus.OFFLINE)],
             "no worker of batch run7 takes tasks now: 1 paused, 1 offline",
         ),
-        ({"needs": BIG._replace(cpus=64.0)}, [mate()], "big enough: the task asks for 64 CPUs"),
+        ({"needs": BIG._replace(cpus=64.0)}, [mate()], "can run it; w1: the task asks for 64 CPUs"),
         ({"ahead": 12}, [mate(held=2)], "busy; 12 of its batch go first"),
         ({"ahead": 10_001}, [mate(held=2)], "more than 10,000 of its batch go first"),
         ({}, [mate(held=2)], "busy; it is the next one of its batch"),

@@ -44,7 +44,7 @@ async def test_a_task_explains_itself(rig: Rig) -> None:
     await rig.settle()
     assert (await why(rig, first))[0] == "worker w1 has it and has not begun yet"
     summary, reasons = await why(rig, second)
-    assert "big enough" in summary
+    assert "no worker of batch default can run it; w1: the task asks for 99 CPUs" in summary
     assert "asks for 99 CPUs, here are 4" in reasons["w1"]
     [third] = await rig.submit(task())
     assert (await why(rig, third))[1] == {"w1": "it is full: it holds 1 of 1"}
