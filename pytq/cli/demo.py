@@ -37,7 +37,6 @@ class Finding:
     intention: Intention
     task: TaskView
     exit_code: int | None
-    last_words: str
     differs: str  # empty if all went as intended
 
 
@@ -139,19 +138,17 @@ async def _findings(client: Client, wanted: dict[int, Intention]) -> AsyncIterat
     async for task in client.each_task():
         intention = wanted[task.id]
         if intention.status == task.status == TaskStatus.SUCCEEDED:
-            yield Finding(intention, task, 0, "", "")
+            yield Finding(intention, task, 0, "")
             continue
         tries = await client.list_executions(ExecutionFilter(task=task.id))
         code = tries.items[0].exit_code if tries.items else None
-        words = await _output(client, task, Stream.STDERR) if tries.items else ""
-        last = words.strip().rpartition("\n")[2]
-        yield Finding(intention, task, code, last, _difference(intention, task, code))
+        yield Finding(intention, task, code, _difference(intention, task, code))
 
 
-async def _output(client: Client, task: TaskView, stream: Stream = Stream.STDOUT) -> str:
+async def _output(client: Client, task: TaskView) -> str:
     if task.attempt == 0:
         return ""
-    parts = [part.data async for part in client.each_output(task.id, task.attempt, stream)]
+    parts = [part.data async for part in client.each_output(task.id, task.attempt, Stream.STDOUT)]
     return b"".join(parts).decode(errors="replace")
 
 
@@ -191,8 +188,7 @@ def _report(
 
 
 def _why(one: Finding) -> tuple[str, str, str]:
-    said = f"; its last words: {one.last_words}" if one.last_words else ""
-    return one.task.name or "", one.intention.wanted, screen.reason(one.task.reason) + said
+    return one.task.name or "", one.intention.wanted, screen.reason(one.task.reason)
 
 
 def main() -> int:
