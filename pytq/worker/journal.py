@@ -62,10 +62,16 @@ class Journal:
             self._db.execute("INSERT INTO identity VALUES (1, ?, ?)", row)
         elif row[1] != boot:
             self._db.execute("UPDATE identity SET boot = ?", (boot,))
-        if not self._root.exists():
-            with contextlib.suppress(OSError):  # a full disk: the journal has it too
-                self._root.write_text(f"{root_of(row[0])}\n", encoding="ascii")
+        if self._root_on_disk() != root_of(row[0]):
+            self._write_root(root_of(row[0]))
         return row[0], row[1] == boot
+
+    def _write_root(self, root: str) -> None:
+        """Whole or not at all: half a file would make somebody else of this worker."""
+        part = self._root.with_name(f"{self._root.name}.part")
+        with contextlib.suppress(OSError):  # a full disk: the journal has it too
+            part.write_text(f"{root}\n", encoding="ascii")
+            part.replace(self._root)
 
     def _root_on_disk(self) -> str:
         """Who this worker was, should its journal be gone: then what it held is lost, at once."""

@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from pytq.schema.frames import root_of
 from pytq.worker.journal import Journal
 
 
@@ -19,6 +22,23 @@ def test_an_identity_is_made_once(tmp_path: Path) -> None:
     assert second.identify("boot 2") == (identity, False)
     assert second.identify("boot 2") == (identity, True)
     second.close()
+
+
+@pytest.mark.parametrize("harm", ["", "0123", "\xff not ours"])
+def test_a_damaged_identity_is_mended_while_the_journal_knows_it(tmp_path: Path, harm: str) -> None:
+    """Half a file of the identity is written anew, and good when the journal itself is lost."""
+    first = Journal(tmp_path / "j.sqlite")
+    identity, _ = first.identify("boot")
+    first.close()
+    (tmp_path / "j.identity").write_text(harm, encoding="latin-1")
+    second = Journal(tmp_path / "j.sqlite")
+    assert second.identify("boot") == (identity, True)
+    second.close()
+    (tmp_path / "j.sqlite").unlink()
+    third = Journal(tmp_path / "j.sqlite")
+
+    assert root_of(third.identify("boot")[0]) == root_of(identity)
+    third.close()
 
 
 def test_it_remembers_until_dropped(tmp_path: Path) -> None:
