@@ -14,6 +14,7 @@ import contextlib
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -105,7 +106,7 @@ async def _with_fleet(
         await nemesis.mend()
         await bringing
         await patient.get_server()
-        await people.put_right() if not await _settled(patient, people) else None
+        await _settled(people)  # or not: then the checker finds what has no end
         checker = Checker(fleet, load)
         checker.server(_server(fleet), before)
         await checker.look(patient)
@@ -139,7 +140,7 @@ async def _pass(
         )
 
 
-async def _settled(client: object, people: People) -> bool:
+async def _settled(people: People) -> None:
     """Put every knob right, until the queue is empty."""
     until = time.monotonic() + DRAIN_SECONDS
     while time.monotonic() < until:
@@ -147,9 +148,8 @@ async def _settled(client: object, people: People) -> bool:
             await people.put_right()
             counts = await people.client.count_tasks()
             if not (counts.waiting or counts.pending or counts.active):
-                return True
+                return
         await asyncio.sleep(2.0)
-    return False
 
 
 async def _stop(tasks: list[asyncio.Task[None]]) -> None:
@@ -163,8 +163,9 @@ async def _stop(tasks: list[asyncio.Task[None]]) -> None:
 async def _end(fleet: soak_fleet.Fleet) -> None:
     """End everything as its operators would."""
     for one in (*fleet.workers, fleet.server):
-        await asyncio.to_thread(one.end, 15)
-    await asyncio.sleep(3.0)
+        await asyncio.to_thread(one.end, signal.SIGTERM)
+    held = [one for worker in fleet.workers for one in worker.everything()]
+    await asyncio.to_thread(soak_fleet.wait_until_gone, held, 15.0)
 
 
 def _tell(

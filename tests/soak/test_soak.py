@@ -39,6 +39,7 @@ def test_whatever_goes_wrong_nothing_is_lost() -> None:
         [sys.executable, SOAK, "--minutes", minutes, "--rate", "20"],
         capture_output=True,
         check=False,
+        timeout=380,  # before pytest loses its patience, and leaves all of it running
     )
 
     told = done.stdout.decode() + done.stderr.decode()
