@@ -1,9 +1,9 @@
 """S3, and what speaks like it: one object, or all below a prefix that ends in `/`.
 
-aioboto3 finds credentials, region and endpoint, lists and deletes. obstore moves what comes.
-What goes, goes through our own HTTP, signed by botocore, because only so an upload is seen byte by
-byte and can be called off. Every range asks for the same ETag, so that an
-object replaced under way is noticed.
+aioboto3 finds credentials, region and endpoint, lists and deletes. Small objects come and go over
+`wire`, signed by `s3_sign`: there may be a million of them. Of the others obstore moves what comes;
+what goes, goes through our own HTTP, because only so an upload is seen byte by byte and can be
+called off. Every range asks for the same ETag, so that an object replaced under way is noticed.
 """
 
 from collections.abc import AsyncIterator

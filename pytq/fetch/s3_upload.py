@@ -1,7 +1,7 @@
 """Uploads to S3: in one request, or in parts that are given up when not all of them arrive.
 
-The store checks what it gets against the SHA-256 that the request's signature covers; a small
-object's ETag is compared with its MD5 besides, and one in parts is looked at again.
+The store checks what it gets against what the signature covers: the SHA-256, or of a small object
+the MD5. An ETag that is an MD5 is compared besides, and one in parts is looked at again.
 """
 
 import asyncio
