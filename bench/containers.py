@@ -212,7 +212,8 @@ def measure_all(room, docker, options):
                 measure = measure_pytq if one is pytq else measure_loop
                 found[one.title] = measure(one, docker, options.n)
                 print(
-                    f"round {number + 1}: {one.title}: {found[one.title]['rate']:.2f}/s", flush=True
+                    f"round {number + 1}: {one.title}: {found[one.title]['rate']:.2f}/s",
+                    file=sys.stderr,
                 )
             rounds.append(found)
     finally:
