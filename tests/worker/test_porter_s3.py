@@ -31,6 +31,7 @@ async def test_uploads_go_on_after_a_kill(
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_DEFAULT_REGION": "us-east-1",
     }
+    await asyncio.to_thread(make_bucket, env)  # moto keeps it: the next one is up with it at once
     store.stop()
     runs = tmp_path / "runs"
     ref = server.add_json(
@@ -48,7 +49,6 @@ async def test_uploads_go_on_after_a_kill(
     again = ThreadedMotoServer("127.0.0.1", port)
     again.start()
     try:
-        await asyncio.to_thread(make_bucket, env)
         ended = await server.end_of(ref, 60)
         assert succeeded(ended), ended
         assert await asyncio.to_thread(content, env, "out/result") == b"result\n"
