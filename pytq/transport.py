@@ -21,6 +21,7 @@ from pytq.schema import address, limits
 from pytq.schema.endpoints import ENDPOINTS, PREFIX, Endpoint
 from pytq.schema.problems import Problem, PytqError
 from pytq.schema.stream import STREAM_PATH, Changes, Snapshot, Watch, to_viewer
+from pytq.troubles import why
 
 T = TypeVar("T")
 
@@ -243,7 +244,7 @@ class Transport:
             return InsecureError(
                 f"no safe connection to the PYTQ server at {self.address}: {trouble}"
             )
-        return UnreachableError(self.address, _why(error.__cause__ or error), unsent=unsent)
+        return UnreachableError(self.address, why(error.__cause__ or error), unsent=unsent)
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -292,14 +293,6 @@ def _pauses() -> Iterator[float]:
 def _pause_asked_for(headers: Mapping[str, str]) -> float | None:
     given = headers.get("Retry-After", "")
     return min(float(given), _LONGEST_PAUSE) if given.isascii() and given.isdigit() else None
-
-
-def _why(error: BaseException) -> str:
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused"
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    return str(error) or type(error).__name__
 
 
 def json_of(model: BaseModel) -> bytes:

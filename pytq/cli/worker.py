@@ -5,6 +5,7 @@ import asyncio
 import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -173,23 +174,21 @@ def _container_options(args: argparse.Namespace) -> dict[str, Any]:
 
 def _at_most(most: int) -> Any:
     def count(text: str) -> int:
-        number = int(text)
-        if not 0 <= number <= most:
-            raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to {most}")
-        return number
+        if not (text.isascii() and text.isdigit() and int(text) <= most):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to {most}")
+        return int(text)
 
     return count
 
 
 def _at_least_one(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return number
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
+    return int(text)
 
 
 def _part(text: str) -> float:
-    number = float(text)
-    if not 0 < number <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a part of a disk: write 0.9 for 90 %")
-    return number
+    with suppress(ValueError):
+        if 0 < float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a part of a disk: write 0.9 for 90 %")

@@ -81,7 +81,7 @@ def _obstacles(case: Case, mate: Mate, mates: Sequence[Mate]) -> Iterator[str]:
     if mate.status in _RESTING:
         yield _RESTING[mate.status]
     if lack := _lack(case.needs, mate.total):
-        yield f"its machine is too small: {lack}"
+        yield f"its machine does not suffice: {lack}"
     if mate.slots == 0:
         yield "its concurrency is 0"
     if case.avoid == mate.id and any(_takes(other) for other in mates if other is not mate):

@@ -97,7 +97,7 @@ class Containers:
             await self._dockerd.greet()
             self.there = True
         except (DockerdAway, DockerError) as error:
-            log.info("no containers here: %s: %s", self._dockerd.socket, error)
+            log.info("no containers here: no dockerd at %s: %s", self._dockerd.socket, error)
 
     async def watch(self) -> None:
         """Look at what runs, and at dockerd, for ever. Begins by removing what nobody wants."""

@@ -15,6 +15,7 @@ from pytq import credentials
 from pytq.identity import Shown, tls_for
 from pytq.schema import address, frames, limits
 from pytq.schema.problems import InvalidError
+from pytq.troubles import why
 from pytq.worker.options import WorkerError
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE: Final = 0.1
 CONNECT_SECONDS: Final = 30.0
 CLOSE_SECONDS: Final = 2.0
+AGAIN_SECONDS: Final = 60.0  # before the same trouble is told again
 _UNKNOWN: Final = 401
 _NOT_FOR_US: Final = frozenset({_UNKNOWN, 403})
 
@@ -57,6 +59,7 @@ class Link:
         self._timer: asyncio.TimerHandle | None = None
         self._sending: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[bool] | None = None
+        self._warned = "", 0.0  # of what, and when
         self._again = False  # something gathered while the last report was on its way
         self.longest_pause = limits.RECONNECT_SECONDS  # between two attempts to connect
         self.dialling: Callable[[], None] = lambda: None
@@ -102,14 +105,14 @@ class Link:
                     # A server that was started anew has left another token for us.
                     if error.status in _NOT_FOR_US and not self._shown.look_again():
                         raise WorkerError(_unwanted(self._place, error.status)) from error
-                    log.warning("no connection to %s: %s", self.url, error)
+                    self._warn(f"no connection to {self.url}: {error}")
                 except (aiohttp.ClientError, OSError, TimeoutError) as error:
                     if isinstance(error, OSError) and error.errno == errno.ECONNREFUSED:
                         self.nobody_there()
-                    trouble = credentials.tls_trouble(error, self._place) or error
-                    log.warning("no connection to %s: %s", self.url, trouble)
+                    trouble = credentials.tls_trouble(error, self._place) or why(error)
+                    self._warn(f"no connection to {self.url}: {trouble}")
                 except (ValidationError, TypeError) as error:
-                    log.warning("%s said something this worker cannot read: %s", self.url, error)
+                    self._warn(f"{self.url} said something this worker cannot read: {error}")
                 self._shown.look_again()
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - to spread load
                 pause = min(self.longest_pause, pause * 2)
@@ -132,7 +135,7 @@ class Link:
                     break
                 frame = frames.from_server.validate_json(message.data)
                 if isinstance(frame, frames.Turned):
-                    _turn(frame)
+                    self._turn(frame)
                     break
                 if isinstance(frame, frames.Welcome):
                     welcomed = True
@@ -141,6 +144,18 @@ class Link:
         finally:
             await self._hang_up(socket)
         return welcomed
+
+    def _turn(self, frame: frames.Turned) -> None:
+        if frame.final:
+            raise WorkerError(frame.message)
+        self._warn(f"the server will not have this worker now: {frame.message}")
+
+    def _warn(self, text: str) -> None:
+        """Say what is wrong, and that it still is only now and then."""
+        now = asyncio.get_running_loop().time()
+        if text != self._warned[0] or now - self._warned[1] >= AGAIN_SECONDS:
+            self._warned = text, now
+            log.warning("%s; trying again", text)
 
     async def _hang_up(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = None
@@ -184,9 +199,3 @@ def _unwanted(place: address.Address, status: int) -> str:
         f"the server at {place} refuses this worker: {why}; make one there with"
         " `pytq token create NAME --role worker` and give it by PYTQ_TOKEN or --token-file"
     )
-
-
-def _turn(frame: frames.Turned) -> None:
-    if frame.final:
-        raise WorkerError(frame.message)
-    log.warning("the server will not have this worker now: %s", frame.message)

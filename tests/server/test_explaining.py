@@ -37,7 +37,7 @@ def case(**about: Any) -> Case:
         ({}, {"status": WorkerStatus.OFFLINE}, "it is offline"),
         ({}, {"status": WorkerStatus.PAUSED}, "it is paused"),
         ({}, {"status": WorkerStatus.DRAINING}, "it is draining"),
-        ({"needs": BIG._replace(cpus=9.0)}, {}, "too small: the task asks for 9 CPUs, here are 8"),
+        ({"needs": BIG._replace(cpus=9.0)}, {}, "suffice: the task asks for 9 CPUs, here are 8"),
         ({"needs": NOTHING._replace(cpus=1.0)}, {"total": NOTHING}, "asks for 1 CPU, here are 0"),
         (
             {"needs": BIG._replace(memory=32 * GIB)},

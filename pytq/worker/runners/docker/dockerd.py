@@ -22,6 +22,8 @@ import aiohttp
 import psutil
 from aiodocker import DockerError
 
+from pytq.troubles import why
+
 CALL_SECONDS: Final = 120.0  # a dockerd with hundreds of containers in its hands may be slow
 ANSWER_SECONDS: Final = 180.0  # until a long answer begins; a pull asks its registry first
 PING_SECONDS: Final = 15.0
@@ -53,12 +55,13 @@ async def speaking(seconds: float | None = CALL_SECONDS) -> AsyncIterator[None]:
             yield
     except DockerError as error:
         if error.status in AWAY:
-            raise DockerdAway(error.message) from error
+            cause = error.__context__  # what aiodocker has wrapped up
+            raise DockerdAway(error.message if cause is None else why(cause)) from error
         raise
     except TimeoutError as error:
         raise DockerdAway(f"no answer within {seconds or ANSWER_SECONDS:g} s") from error
     except (aiohttp.ClientError, OSError) as error:
-        raise DockerdAway(str(error) or type(error).__name__) from error
+        raise DockerdAway(why(error)) from error
 
 
 async def insist(ask: Callable[[], Awaitable[T]], seconds: float) -> T:
