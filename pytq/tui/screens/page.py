@@ -84,6 +84,8 @@ class Page(Screen[None]):
 
     def expect(self) -> None:
         """Somebody is on the way here: show how things are now, in one painting of everything."""
+        if not self.is_mounted:  # then it will show itself
+            return
         self.refresh_all()
         self.refresh()
         self._dirty_widgets.add(self)
