@@ -14,6 +14,7 @@ from textual.screen import Screen
 from pytq.client import Client
 from pytq.tui.app import PytqApp
 from pytq.tui.messages import Done, Refused
+from pytq.tui.screens.tasks import TasksPage
 
 T = TypeVar("T", bound=Message)
 
@@ -99,3 +100,11 @@ async def looking(
             yield person
             app.workers.cancel_all()
             await asyncio.sleep(0)
+
+
+async def among(person: Looking) -> TasksPage:
+    """Somebody who has gone to the tasks."""
+    await person.press("4")
+    await person.sees("NAME AND COMMAND", "merge 400")
+    assert isinstance(person.screen, TasksPage)
+    return person.screen

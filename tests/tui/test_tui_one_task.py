@@ -5,22 +5,13 @@ from pathlib import Path
 
 import pytest
 import world as worlds
-from cockpits import Looking, looking
+from cockpits import Looking, among, looking
 from fake_server import FakeServer
 
 from pytq.schema.states import Cause
 from pytq.schema.views import Reason
 from pytq.tui.messages import ShowTask
 from pytq.tui.screens.task import TaskPage
-from pytq.tui.screens.tasks import TasksPage
-
-
-async def among(person: Looking) -> TasksPage:
-    """Go to the tasks."""
-    await person.press("4")
-    await person.sees("NAME AND COMMAND", "merge 400")
-    assert isinstance(person.screen, TasksPage)
-    return person.screen
 
 
 async def opened(person: Looking, task: int) -> TaskPage:

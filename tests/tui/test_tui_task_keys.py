@@ -2,22 +2,13 @@
 
 import pytest
 import world as worlds
-from cockpits import Looking, looking
+from cockpits import Looking, among, looking
 from fake_server import FakeServer, RefusalError
 
 from pytq.schema.states import Signal, TaskStatus
 from pytq.tui.messages import Done, Refused
 from pytq.tui.screens.asking import Confirm
 from pytq.tui.screens.editing import Edit
-from pytq.tui.screens.tasks import TasksPage
-
-
-async def among(person: Looking) -> TasksPage:
-    """Go to the tasks."""
-    await person.press("4")
-    await person.sees("NAME AND COMMAND", "merge 400")
-    assert isinstance(person.screen, TasksPage)
-    return person.screen
 
 
 async def test_failed_ones_with_one_key(server: FakeServer) -> None:

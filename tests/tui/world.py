@@ -234,31 +234,13 @@ def _workers(world: World) -> None:
     )
     _change(world, "vm-12", version="0.2.4")
     drains = WorkerSettings(version=4, batch="run7", concurrency=16, draining=True)
-    _change(
-        world,
-        "vm-15",
-        status=WorkerStatus.DRAINING,
-        settings=drains,
-        applied=4,
-        running=5,
-        open=5,
-        downloading=0,
-    )
+    _hold(world, "vm-15", WorkerStatus.DRAINING, drains, running=5)
     turned = WorkerSettings(version=5, batch="run7", concurrency=20, prefetch=2)
     _change(world, "vm-18", settings=turned, applied=4)
-    _change(world, "vm-20", running=9, open=9, downloading=0)
-    _change(world, "vm-24", running=0, open=0, downloading=0)
+    _run_only(world, "vm-20", 9)
+    _run_only(world, "vm-24", 0)
     rests = WorkerSettings(version=2, batch="assembly", concurrency=16, paused=True)
-    _change(
-        world,
-        "vm-23",
-        status=WorkerStatus.PAUSED,
-        settings=rests,
-        applied=2,
-        running=3,
-        open=3,
-        downloading=0,
-    )
+    _hold(world, "vm-23", WorkerStatus.PAUSED, rests, running=3)
     world.resources["vm-03"] = [
         ResourceView(
             kind="resource",
@@ -281,6 +263,19 @@ def _workers(world: World) -> None:
 
 def _change(world: World, name: str, **fields: object) -> None:
     world.workers[name] = world.workers[name].model_copy(update=fields)
+
+
+def _run_only(world: World, name: str, running: int) -> None:
+    """So many tasks run there, and none is on its way."""
+    _change(world, name, running=running, open=running, downloading=0)
+
+
+def _hold(
+    world: World, name: str, status: WorkerStatus, settings: WorkerSettings, *, running: int
+) -> None:
+    """A worker that takes nothing new, and knows it."""
+    _change(world, name, status=status, settings=settings, applied=settings.version)
+    _run_only(world, name, running)
 
 
 def make() -> World:
