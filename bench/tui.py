@@ -2,8 +2,8 @@
 
 How long until the first screen is there (the real program, in a terminal of its own), how long a
 key takes from being pressed until the screen shows what it did (a headless pilot that also makes
-the terminal's bytes), and how much memory all of it takes. What is painted while the application holds
-its painting back from the terminal does not count as shown. Prints a Markdown table.
+the terminal's bytes), and how much memory all of it takes. What is painted while the application
+holds its painting back from the terminal does not count as shown. Prints a Markdown table.
 
 Times are given as they pass, and as processor time of the cockpit: on a machine that is busy with
 other things the latter is what can be compared.
