@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from multidict import CIMultiDict
 
@@ -57,19 +57,45 @@ class Reply:
         return self.body.decode(errors="replace")
 
 
+class _Reader(asyncio.StreamReader):
+    """Knows how much has come that nobody has read: behind an answer nothing may."""
+
+    def __init__(self) -> None:
+        super().__init__(BODY_BYTES)
+        self.unread = 0
+
+    def feed_data(self, data: bytes) -> None:  # type: ignore[override] # nothing else comes
+        """Something has come."""
+        self.unread += len(data)
+        super().feed_data(data)
+
+    async def read(self, n: int = -1) -> bytes:
+        """Some of it."""
+        data = await super().read(n)
+        self.unread -= len(data)
+        return data
+
+    async def readuntil(self, separator: Any = b"\n") -> bytes:
+        """A line of it, or more."""
+        data = await super().readuntil(separator)
+        self.unread -= len(data)
+        return data
+
+
 @dataclass(slots=True)
 class _Line:
     """One connection."""
 
-    reader: asyncio.StreamReader
+    reader: _Reader
     writer: asyncio.StreamWriter
     used: float | None = None  # when it was last needed; None: it is new
     lasts: bool = True  # another request may follow
 
     def ended(self, now: float) -> bool:
-        """Whether it is of no more use."""
+        """Whether it is of no more use, or cannot be trusted: it says what nobody has asked."""
         idle = self.used is not None and now - self.used > KEPT_SECONDS
-        return idle or self.reader.at_eof() or self.writer.is_closing()
+        said = self.reader.unread > 0
+        return idle or said or self.reader.at_eof() or self.writer.is_closing()
 
     def abort(self) -> None:
         """Hang up; a polite end would wait until a stalled peer takes the rest."""
@@ -214,10 +240,12 @@ class Wire:
     async def _connected(self, uri: object, origin: Origin) -> _Line:
         try:
             async with asyncio.timeout(self._options.connect):
-                opening = asyncio.open_connection(
-                    origin.host, origin.port, ssl=origin.trust, limit=BODY_BYTES
+                loop, reader = asyncio.get_running_loop(), _Reader()
+                protocol = asyncio.StreamReaderProtocol(reader)
+                transport, _ = await loop.create_connection(
+                    lambda: protocol, origin.host, origin.port, ssl=origin.trust
                 )
-                return _Line(*await opening)
+                return _Line(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
         except OSError as error:  # TLS's errors and a TimeoutError, too
             raise _unreachable(uri, origin, error) from error
 

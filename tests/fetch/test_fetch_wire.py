@@ -38,8 +38,11 @@ BAD = {
 class Server:
     """Answers every request with the next of `answers`; the last is given for ever."""
 
-    def __init__(self, *answers: bytes, keep: bool = True) -> None:
+    def __init__(
+        self, *answers: bytes, keep: bool = True, stray: bytes = b"", later: bool = False
+    ) -> None:
         self.answers, self.keep = list(answers), keep
+        self.stray, self.later = stray, later
         self.asked: list[bytes] = []
         self.connections = 0
 
@@ -49,7 +52,12 @@ class Server:
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(head.partition(b"Content-Length: ")[2].partition(b"\r")[0] or 0)
             self.asked.append(head + await reader.readexactly(length))
-            writer.write(self.answers[0] if len(self.answers) == 1 else self.answers.pop(0))
+            answer = self.answers[0] if len(self.answers) == 1 else self.answers.pop(0)
+            if self.later:
+                writer.write(answer)
+                await asyncio.sleep(0.01)
+                answer = b""
+            writer.write(answer + self.stray)
             await writer.drain()
             if not self.keep:
                 return
@@ -123,6 +131,22 @@ async def test_a_connection_that_was_closed_is_no_failure(web: Web, says: bytes)
 
     assert bodies == [b"hello"] * 20
     assert server.connections == 20
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "a moment later"])
+async def test_what_nobody_asked_for_is_no_answer(web: Web, *, later: bool) -> None:
+    """More than the answer spoils a connection: the next request never takes it for its own."""
+    stray = OK + b"Content-Length: 5\r\n\r\nstray"
+    right = OK + b"Content-Length: 5\r\n\r\nhello"
+    server = Server(right, stray=stray, later=later)
+    with standing(server) as url:
+        bodies = []
+        for _ in range(5):
+            bodies.append((await ask(web, url)).body)
+            await asyncio.sleep(0.05)  # the stray answer is here by then, or else it comes too late
+
+    assert bodies == [b"hello"] * 5
+    assert server.connections == 5
 
 
 async def test_a_refusal_is_an_answer(web: Web) -> None:
