@@ -53,13 +53,12 @@ _KEEPALIVE: Final = {
 }
 
 # We should notice sooner: whoever waits for an answer that was cut off would wait for ever.
-_OUR_KEEPALIVE: Final = (
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 15_000),  # milliseconds
-)
+_OUR_KEEPALIVE: Final = {
+    "TCP_KEEPIDLE": 5,
+    "TCP_KEEPINTVL": 5,
+    "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": 15_000,  # milliseconds; Linux alone has it
+}
 
 # asyncpg's words for a connection that is gone, or that went while something was being said.
 _GONE: Final = frozenset({"InterfaceError", "InternalClientError"})
@@ -113,9 +112,13 @@ def _postgres(url: URL, settings: dict[str, str], **more: Any) -> AsyncEngine:
 def _keep_alive(connection: DBAPIConnection, _record: object) -> None:
     transport = connection.driver_connection._transport  # noqa: SLF001 - asyncpg has no other way
     line = transport.get_extra_info("socket")
-    if line.family != socket.AF_UNIX:
-        for option in _OUR_KEEPALIVE:
-            line.setsockopt(*option)
+    if line.family == socket.AF_UNIX:
+        return
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _OUR_KEEPALIVE.items():
+        option = getattr(socket, name, None)
+        if option is not None:
+            line.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def open_sqlite(url: URL) -> tuple[sa.Engine, AsyncEngine]:
