@@ -183,7 +183,7 @@ def _at_most(most: int) -> Any:
 
 def _at_least_one(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
+        raise argparse.ArgumentTypeError(f"{text!r} will not do; it takes a number of at least 1")
     return int(text)
 
 
