@@ -187,7 +187,8 @@ class Site(System):
         self.start_server(*options)
 
     def stop(self) -> None:
-        """End all of it, however it was left; the keepers too."""
+        """End all of it, however it was left; keepers, and what a failed test left running, too."""
+        self.let_go()
         for process in self.workers:
             with contextlib.suppress(OSError):
                 process.send_signal(signal.SIGCONT)
