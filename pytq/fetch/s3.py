@@ -39,6 +39,7 @@ class S3Engine:
         self._objects: dict[str, Objects] = {}
         self._origins: dict[str, Origin | None] = {}
         self._opaque: set[str] = set()  # buckets whose ETags are not made of MD5s
+        self._strict: set[str] = set()  # buckets that want the SHA-256 of all that comes
 
     async def get(self, uri: Uri, place: Path, wanted: Wanted, meter: Meter) -> None:
         """Bring one object."""
@@ -59,8 +60,15 @@ class S3Engine:
     async def put(self, place: Path, uri: Uri, tag: str, meter: Meter) -> None:  # noqa: ARG002 - an upload shows only when it is complete, so it needs no name of its own
         """Take one file there; back when the store has it, with the right checksum."""
         bucket = await self._account.bucket(uri)
-        origin = self._origin_of(bucket)
-        await Upload(self._web, bucket, origin, uri, place, self._threads, meter).run()
+        origin = None if uri.host in self._strict else self._origin_of(bucket)
+        upload = Upload(self._web, bucket, origin, uri, place, self._threads, meter)
+        try:
+            await upload.run()
+        except FetchError as error:
+            if error.kind is not FetchFailure.DENIED or not upload.small:
+                raise
+            await replace(upload, origin=None).run()  # its policy may want all of it signed
+            self._strict.add(uri.host)
 
     def _of(self, bucket: Bucket) -> Objects:
         if bucket.name not in self._objects:

@@ -54,10 +54,15 @@ class Upload:
     threads: Threads
     meter: Meter
 
+    @property
+    def small(self) -> bool:
+        """Whether it goes over the wire, without its SHA-256."""
+        return self.origin is not None and self.meter.total <= BODY_BYTES
+
     async def run(self) -> None:
         """Send the file, and see that the store has what was sent."""
         size = self.meter.total
-        if size <= BODY_BYTES and self.origin is not None:
+        if self.origin is not None and self.small:
             await self._send_small(size, self.origin)
         elif size <= PART:
             await self._check_tag(*await self._send(0, size, ""))

@@ -300,6 +300,26 @@ async def test_a_folder_of_small_files_survives(
     assert progress.done == progress.total
 
 
+async def test_a_bucket_that_wants_all_signed_gets_it(
+    spoiled: Meddler, s3_servers: dict[str, S3Server], tmp_path: Path
+) -> None:
+    """Where a policy refuses a body that is not signed, it goes signed, and the next at once so."""
+    files = {f"{number}": os.urandom(1_000) for number in range(4)}
+    write(tmp_path / "out", files)
+    spoiled.strict = True
+    async with Fetcher(CALM) as fetcher:
+        await fetcher.put(tmp_path / "out" / "0", "s3://data/0")
+        first = sum(seen.method == "PUT" for seen in spoiled.seen)
+        await fetcher.put(tmp_path / "out", "s3://data/x/", directory=True)
+
+    puts = sum(seen.method == "PUT" for seen in spoiled.seen) - first
+    assert (first, puts) == (2, len(files))
+    client = s3_servers["moto"].client()
+    for name, content in files.items():
+        with closing(client.get_object(Bucket="data", Key=f"x/{name}")["Body"]) as body:
+            assert body.read() == content
+
+
 async def test_a_lost_answer_to_the_last_request_is_no_failure(
     spoiled: Meddler, s3_servers: dict[str, S3Server], tmp_path: Path
 ) -> None:

@@ -16,6 +16,11 @@ from servers.threaded import reset, serving
 
 PIECE = 64 * 1024
 EXPLAINED = b'<?xml version="1.0"?><Error><Code>SlowDown</Code></Error>'
+DENIED = b"<Error><Code>AccessDenied</Code></Error>"
+FORBIDDEN = b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (
+    len(DENIED),
+    DENIED,
+)
 SLOW_DOWN = (
     b"HTTP/1.1 503 Slow Down\r\nRetry-After: 0\r\nConnection: close\r\n"
     b"Content-Length: %d\r\n\r\n%s" % (len(EXPLAINED), EXPLAINED)
@@ -51,6 +56,7 @@ class Meddler:
     port: int = 0
     scheme: str = "http"
     choose: Choose = lambda _: None
+    strict: bool = False  # as a bucket whose policy wants the SHA-256 of whatever is put into it
     seen: list[Seen] = field(default_factory=list)
     stalled: threading.Event = field(default_factory=threading.Event)  # it came to a STALL or DEAF
 
@@ -102,8 +108,9 @@ async def _pass_on(
         proxy.stalled.set()
         await asyncio.sleep(3600)
     body = await reader.readexactly(length)
-    if fault is Fault.SLOW_DOWN:
-        writer.write(SLOW_DOWN)
+    unsigned = proxy.strict and method == "PUT" and b"UNSIGNED-PAYLOAD" in head
+    if unsigned or fault is Fault.SLOW_DOWN:
+        writer.write(FORBIDDEN if unsigned else SLOW_DOWN)
         await writer.drain()
         return
     await _ask_server(proxy, host, port, _closing(head) + body, fault, writer)
